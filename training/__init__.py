@@ -1,0 +1,1 @@
+"""Building the assets, learning and measuring. Imports the backend, never the reverse."""
