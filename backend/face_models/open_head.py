@@ -1,0 +1,111 @@
+"""The open head: the built-in face model, made from CC0 data, free for any use.
+
+Built by `training/open_head`; docs/open-head.md says how and shows it.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from backend.errors import SetupError
+from backend.face_models.morphable_model import KeyOffsets, Licence, MorphableModel, SurfacePoints, Topology
+
+ASSET = Path(__file__).parents[1] / "assets/open_head.npz"
+LICENCE = Licence(
+    "CC0-1.0",
+    "Made from MakeHuman's CC0 data: heads made with it may be used for anything, sold included.",
+    commercial=True,
+)
+EYE_SIDES = ("left", "right")
+EYE_LOOK_DEGREES = 30.0
+"""How far `eyeLook*` turns the eyeball at weight 1."""
+EYE_LOOK_AXES = {
+    "Up": (-1.0, 0.0, 0.0),
+    "Down": (1.0, 0.0, 0.0),
+    "ToLeft": (0.0, 1.0, 0.0),
+    "ToRight": (0.0, -1.0, 0.0),
+}
+
+
+@dataclass
+class OpenHead(MorphableModel):
+    """The face model in `backend/assets/open_head.npz`.
+
+    Args:
+        asset: the file; without it the one that comes with the project.
+
+    Raises:
+        SetupError: the file is missing.
+    """
+
+    def __init__(self, asset: Path = ASSET):
+        if not asset.is_file():
+            raise SetupError(
+                "asset-missing", f"The face model {asset.name} is missing from {asset.parent}. Get the project anew."
+            )
+        with np.load(asset, allow_pickle=False) as data:
+            self.data = {name: data[name] for name in data.files}
+        get = self.data.__getitem__
+        basis = get("identity_q").astype(np.float32) * get("identity_step")[:, None, None]
+        names = tuple(get("part_names").tolist())
+        super().__init__(
+            name="open_head",
+            licence=LICENCE,
+            topology=Topology(get("faces"), get("uv"), get("face_uv"), names, get("part_faces")),
+            mean=get("mean"),
+            identity_basis=basis,
+            key_names=tuple(get("key_names").tolist()),
+            mirror=get("mirror"),
+            masks=dict(zip(get("mask_names").tolist(), get("masks").astype(bool), strict=True)),
+        )
+        self.points68 = SurfacePoints(get("landmarks68_vertices"), get("landmarks68_barycentric"))
+        self.points478 = SurfacePoints(get("landmarks478_vertices"), get("landmarks478_barycentric"))
+
+    @cached_property
+    def eyeballs(self) -> dict[str, np.ndarray]:
+        """Vertices of the two eyeballs by side, (N,) int64."""
+        return {side: self.topology.part_vertices(f"eyeball_{side}") for side in EYE_SIDES}
+
+    @cached_property
+    def base_index(self) -> np.ndarray:
+        """(V,) int32: the vertex of MakeHuman's base mesh, -1 where the geometry is the project's own."""
+        return self.data["base_index"]
+
+    @cached_property
+    def _stored_keys(self) -> KeyOffsets:
+        return KeyOffsets(self.key_names, self.data["key_index"], self.data["key_q"] * self.data["key_step"])
+
+    def eye_centres(self, vertices: np.ndarray) -> np.ndarray:
+        """Eyeball centres, subject's left first: (2, 3) metres."""
+        return np.stack([self._sphere_centre(vertices[self.eyeballs[side]]) for side in EYE_SIDES])
+
+    @staticmethod
+    def _sphere_centre(points: np.ndarray) -> np.ndarray:
+        """The centre of a mesh that is symmetric front to back about it: the middle of its extent."""
+        return (points.min(axis=0) + points.max(axis=0)) / 2
+
+    def neutral(self, identity: np.ndarray) -> np.ndarray:
+        return self._recentred(self.shape(identity))
+
+    def _recentred(self, vertices: np.ndarray) -> np.ndarray:
+        return (vertices - self.eye_centres(vertices).mean(axis=0)).astype(np.float32)
+
+    def key_offsets(self, neutral: np.ndarray) -> KeyOffsets:
+        return self._stored_keys
+
+    def landmarks68(self, vertices: np.ndarray) -> np.ndarray:
+        return self.points68.apply(vertices)
+
+    def landmarks478(self, vertices: np.ndarray) -> np.ndarray:
+        """MediaPipe's 478 points as they sit in a frontal view: (..., V, 3) to (..., 478, 3), metres."""
+        return self.points478.apply(vertices)
+
+
+def eye_rotation(direction: str, degrees: float = EYE_LOOK_DEGREES) -> np.ndarray:
+    """The rotation of an eyeball that looks "Up", "Down", "ToLeft" or "ToRight" (the subject's sides): (3, 3) float64."""
+    x, y, z = EYE_LOOK_AXES[direction]
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    angle = np.radians(degrees)
+    return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross

