@@ -70,6 +70,11 @@ class Environment:
     folder: Path
     python: Path
 
+    def size_mb(self) -> float | None:
+        """As measured when it was made; None for one that somebody else made."""
+        marker = _read_marker(self.folder)
+        return marker["bytes"] / 1e6 if marker else None
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -161,7 +166,15 @@ def environment_folder(name: str, build: str = "auto", root: Path | None = None)
 
 
 def find(name: str, build: str = "auto", root: Path | None = None) -> Environment | None:
-    """The complete environment of a set, or None. Reads one small file; imports and starts nothing."""
+    """The complete environment of a set, or None. Reads one small file; imports and starts nothing.
+
+    `$LIFEMASK_ENVIRONMENT_RUNTIME` (`_BLENDER`, `_BLENDER_4_2`, ...) names a virtual environment that somebody else
+    made, to be used for that set as it is.
+    """
+    if given := _given_folder(name):
+        if not _python_of(given).exists():
+            raise SetupError("no-python", f"There is no Python in {given}, which {_variable(name)} names.", exit_code=2)
+        return Environment(name, given, _python_of(given))
     folder = environment_folder(name, build, root)
     python = _python_of(folder)
     if _read_marker(folder) is None or not python.exists():
@@ -171,6 +184,8 @@ def find(name: str, build: str = "auto", root: Path | None = None) -> Environmen
 
 def is_current(name: str) -> bool:
     """Whether this very process runs in a complete environment that holds the set."""
+    if given := _given_folder(name):
+        return given.resolve() == Path(sys.prefix).resolve()
     marker = _read_marker(Path(sys.prefix))
     if marker is None:
         return False
@@ -586,6 +601,15 @@ def _read_marker(folder: Path) -> dict | None:
         return None
 
 
+def _variable(name: str) -> str:
+    return "LIFEMASK_ENVIRONMENT_" + re.sub(r"\W", "_", name).upper()
+
+
+def _given_folder(name: str) -> Path | None:
+    given = os.environ.get(_variable(name))
+    return Path(given).expanduser().absolute() if given else None
+
+
 def _python_of(folder: Path) -> Path:
     return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
@@ -644,7 +668,9 @@ def _is_whole(site_packages: Path, record: Path) -> bool:
     try:
         with record.open(encoding="utf-8", newline="") as file:
             for row in csv.reader(file):
-                if len(row) == 3 and row[2] and os.stat(site_packages / row[0]).st_size != int(row[2]):
+                if len(row) != 3 or not row[2] or row[0].endswith(".pyc"):  # Python rewrites compiled files
+                    continue
+                if os.stat(site_packages / row[0]).st_size != int(row[2]):
                     return False
     except (OSError, ValueError, csv.Error):
         return False
@@ -742,7 +768,7 @@ def _disk_full(folder: Path, detail: str = "") -> SetupError:
     return SetupError(
         "disk-full",
         f"There is not enough space on the disk of {folder.parent}. {detail}".strip()
-        + " Free some space, or set LIFEMASK_HOME to a folder on another disk. Then start again: what is complete stays.",
+        + " Free some space, or set LIFEMASK_HOME to a folder on another disk. What is complete is kept.",
         Fix("free-space", "Free some space"),
     )
 

@@ -19,8 +19,6 @@ ROOT = Path(__file__).resolve().parent.parent
 def inside(set_name: str, module: str, arguments: list[str]) -> None:
     """Returns if this process already runs in an environment with the set; otherwise starts `python -m module` in it.
 
-    `$LIFEMASK_USE_THIS_PYTHON` = 1 says that this interpreter has all that is needed, whatever it is.
-
     Args:
         set_name: of the requirement set.
         module: to start there.
@@ -29,7 +27,7 @@ def inside(set_name: str, module: str, arguments: list[str]) -> None:
     Raises:
         SetupError, Cancelled: as `environment.ensure`.
     """
-    if os.environ.get("LIFEMASK_USE_THIS_PYTHON") == "1" or environment.is_current(set_name):
+    if environment.is_current(set_name):
         return
     there = ensure(set_name)
     variables = environment.clean_variables()
@@ -48,19 +46,21 @@ def inside(set_name: str, module: str, arguments: list[str]) -> None:
             continue
 
 
-def ensure(set_name: str, **how) -> Environment:
-    """`environment.ensure` for a terminal: says what will be installed and where, and shows the progress."""
-    if found := environment.find(set_name):
+def ensure(set_name: str, repairing: bool = False, **how) -> Environment:
+    """`environment.ensure` (or `repair`) for a terminal: says what will be installed and where, shows the progress."""
+    build = how.get("build", "auto")
+    if not repairing and (found := environment.find(set_name, build)):
         return found
     wanted = environment.requirement_set(set_name)
-    folder = environment.environment_folder(set_name)
+    folder = environment.environment_folder(set_name, build)
     packages = [line for _, requirements in wanted.steps for line in requirements]
     terminal = TerminalProgress()
     terminal.write_line(f"To {wanted.purpose}, Lifemask installs these packages once, about {wanted.installed_mb} MB:")
     terminal.write_line(f"  {', '.join(packages)}")
     terminal.write_line(f"  into {folder}")
     try:
-        made = environment.ensure(set_name, terminal, **how)
+        make = environment.repair if repairing else environment.ensure
+        made = make(set_name, terminal, **how)
     finally:
         terminal.close()
     terminal.write_line(f"Done in {terminal.seconds():.0f} s.")
