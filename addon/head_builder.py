@@ -1,0 +1,109 @@
+"""A result folder becomes a head in a Blender file: mesh, parts, UVs, shape keys, materials, cameras.
+
+Works on bpy.data and the scene it is given, never on the context, so that operators, scripts and tests call the same
+function. Names may be taken already: Blender numbers them, and nothing here looks an object up by its name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import bpy
+import numpy as np
+
+from . import cameras, materials, shape_keys
+from .frames import blender_from_model
+from .result import Result
+
+
+@dataclass(frozen=True)
+class Head:
+    """What was built: the mesh object, one camera a photograph, the collection that holds them, the key action."""
+
+    object: bpy.types.Object
+    cameras: tuple[bpy.types.Object, ...]
+    collection: bpy.types.Collection
+    action: bpy.types.Action | None
+
+
+def build_head(result: Result, scene: bpy.types.Scene, name: str = "Head") -> Head:
+    """Build the head of a result in a scene, in a collection of its own.
+
+    The keys have the values of the first photograph; its action has the neutral at frame 0 and photograph i at frame
+    1 + i. The scene's frame, camera and resolution are left alone (`show_photograph` sets them).
+    """
+    collection = bpy.data.collections.new(name)
+    scene.collection.children.link(collection)
+    head = build_object(result, name)
+    collection.objects.link(head)
+    matched = tuple(
+        cameras.add_camera(photograph, f"{name} {photograph.path.stem}", collection, head)
+        for photograph in result.photographs
+    )
+    keys = head.data.shape_keys
+    action = keys.animation_data.action if keys and keys.animation_data else None
+    return Head(head, matched, collection, action)
+
+
+def build_object(result: Result, name: str = "Head") -> bpy.types.Object:
+    """The mesh object of a result, in no collection yet: parts, UVs, materials, keys with values, drivers, action."""
+    mesh = _build_mesh(result, name)
+    head = bpy.data.objects.new(name, mesh)
+    albedo = bpy.data.images.load(str(result.albedo)) if result.albedo else None
+    for part in result.part_names:
+        mesh.materials.append(materials.add_material(part, albedo))
+    _add_vertex_groups(head, result)
+    _add_keys(head, result)
+    head["lifemask_face_model"] = str(result.face_model.get("name", ""))
+    head["lifemask_licence"] = str(result.face_model.get("licence", ""))
+    return head
+
+
+def show_photograph(scene: bpy.types.Scene, head: Head, index: int = 0) -> None:
+    """Put the scene on a photograph's frame and look through its camera at its resolution.
+
+    Raises IndexError when the head has no such photograph.
+    """
+    cameras.look_through(scene, head.cameras[index])
+    scene.frame_set(shape_keys.FIRST_PHOTOGRAPH_FRAME + index)
+
+
+def _build_mesh(result: Result, name: str) -> bpy.types.Mesh:
+    """Vertices, faces, material indices, smooth shading and UVs, without shape keys."""
+    corner = result.faces >= 0  # (F, 4)
+    sides = corner.sum(axis=1).astype(np.int32)
+    vertex_of_corner = result.faces[corner].astype(np.int32)
+    mesh = bpy.data.meshes.new(name)
+    mesh.vertices.add(len(result.vertices))
+    mesh.vertices.foreach_set("co", blender_from_model(result.vertices).ravel())
+    mesh.loops.add(len(vertex_of_corner))
+    mesh.loops.foreach_set("vertex_index", vertex_of_corner)
+    mesh.polygons.add(len(sides))
+    mesh.polygons.foreach_set("loop_start", (np.cumsum(sides) - sides).astype(np.int32))
+    mesh.polygons.foreach_set("material_index", result.face_part)
+    mesh.update(calc_edges=True)
+    mesh.shade_smooth()
+    layer = mesh.uv_layers.new(name="UVMap", do_init=False)
+    layer.uv.foreach_set("vector", result.uv[result.face_uv[corner]].ravel())
+    return mesh
+
+
+def _add_vertex_groups(head: bpy.types.Object, result: Result) -> None:
+    """One vertex group a part, weight 1."""
+    for part, (start, end) in zip(result.part_names, result.part_faces, strict=True):
+        faces = result.faces[start:end]
+        head.vertex_groups.new(name=part).add(np.unique(faces[faces >= 0]).tolist(), 1.0, "REPLACE")
+
+
+def _add_keys(head: bpy.types.Object, result: Result) -> None:
+    if not result.key_names:
+        return
+    offsets = blender_from_model(result.dense_keys())
+    shape_keys.add_shape_keys(head, blender_from_model(result.vertices), result.key_names, offsets)
+    free = [index for index, name in enumerate(result.key_names) if name not in result.correctives]
+    if len(result.key_weights):
+        names = [result.key_names[index] for index in free]
+        shape_keys.animate_photographs(head, names, result.key_weights[:, free], f"{head.name} photographs")
+        shape_keys.set_values(head, dict(zip(result.key_names, result.key_weights[0].tolist(), strict=True)))
+    for name, (driver_name, formula) in result.correctives.items():
+        shape_keys.drive(head, name, driver_name, formula)

@@ -1,0 +1,202 @@
+"""Reads a result folder with Blender's own Python: numpy and the standard library, no bpy, nothing of the backend.
+
+The contract is described in docs/result-folder.md and written by the backend; this is its reader on Blender's side.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+SCHEMA_VERSION = 1
+
+
+class ResultError(Exception):
+    """A result folder that cannot be read; the text is a sentence for a person."""
+
+
+@dataclass(frozen=True)
+class PhotographCamera:
+    """OpenCV pinhole of one photograph: pixels, origin top left; x_camera = rotation @ x_model + translation.
+
+    `rotation` (3, 3) and `translation` (3,) metres are float64.
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+    rotation: np.ndarray
+    translation: np.ndarray
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph of the person: the picture's path and its matched camera."""
+
+    path: Path
+    camera: PhotographCamera
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a result folder says, in model space (metres, +Y up, +Z out of the face, +X to the subject's left).
+
+    Attributes:
+        vertices: (V, 3) float32, the neutral.
+        faces: (F, 4) int32, -1 in the last column of a triangle; face_uv: the same into `uv`.
+        uv: (T, 2) float32, v upwards.
+        part_names: P names; part_faces: (P, 2) half-open ranges of faces.
+        key_names: K names; key_index: (N, 2) key and vertex; key_offset: (N, 3) float32 metres.
+        key_weights: (photographs, K) float32.
+        correctives: corrective key -> (key it follows, formula in w).
+        albedo: the texture, or None where the result has none.
+    """
+
+    folder: Path
+    vertices: np.ndarray
+    faces: np.ndarray
+    uv: np.ndarray
+    face_uv: np.ndarray
+    part_names: tuple[str, ...]
+    part_faces: np.ndarray
+    key_names: tuple[str, ...]
+    key_index: np.ndarray
+    key_offset: np.ndarray
+    key_weights: np.ndarray
+    correctives: dict[str, tuple[str, str]]
+    photographs: tuple[Photograph, ...]
+    face_model: dict
+    software: dict
+    albedo: Path | None
+
+    @property
+    def face_part(self) -> np.ndarray:
+        """(F,) int32: the part that each face belongs to."""
+        part = np.zeros(len(self.faces), dtype=np.int32)
+        for index, (start, end) in enumerate(self.part_faces):
+            part[start:end] = index
+        return part
+
+    def dense_keys(self) -> np.ndarray:
+        """(K, V, 3) float32 metres: the offsets of every key at value 1."""
+        dense = np.zeros((len(self.key_names), len(self.vertices), 3), dtype=np.float32)
+        np.add.at(dense, (self.key_index[:, 0], self.key_index[:, 1]), self.key_offset)
+        return dense
+
+
+def read_result(folder: Path) -> Result:
+    """Read a result folder. Raises ResultError with a sentence when it is missing, broken or of another version."""
+    folder = Path(folder)
+    facts = _facts(folder / "head.json")
+    arrays = _arrays(folder / "head.npz")
+    albedo = folder / "albedo.png"
+    try:
+        result = Result(
+            folder=folder,
+            vertices=arrays["vertices"].astype(np.float32),
+            faces=arrays["faces"].astype(np.int32),
+            uv=arrays["uv"].astype(np.float32),
+            face_uv=arrays["face_uv"].astype(np.int32),
+            part_names=tuple(arrays["part_names"].tolist()),
+            part_faces=arrays["part_faces"].astype(np.int32),
+            key_names=tuple(arrays["key_names"].tolist()),
+            key_index=arrays["key_index"].astype(np.int32),
+            key_offset=arrays["key_offset"].astype(np.float32),
+            key_weights=arrays["key_weights"].astype(np.float32),
+            correctives={
+                name: (entry["driver"], entry["formula"]) for name, entry in facts.get("correctives", {}).items()
+            },
+            photographs=tuple(_photograph(folder, entry) for entry in facts["photos"]),
+            face_model=dict(facts["face_model"]),
+            software=dict(facts.get("software", {})),
+            albedo=albedo if albedo.is_file() else None,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResultError(f"{folder} is not a complete result folder: {error}.") from error
+    _check(result)
+    return result
+
+
+def _facts(path: Path) -> dict:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResultError(f"{path.parent} is not a result folder: it has no {path.name}.") from None
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{path} cannot be read: {error}.") from error
+    version = facts.get("schema_version") if isinstance(facts, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ResultError(f"{path} has schema version {version}; this add-on reads version {SCHEMA_VERSION}.")
+    return facts
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise ResultError(f"{path.parent} is not a result folder: it has no {path.name}.") from None
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ResultError(f"{path} is damaged or holds pickled data: {error}.") from error
+
+
+def _photograph(folder: Path, entry: dict) -> Photograph:
+    camera = entry["camera"]
+    return Photograph(
+        path=folder / Path(entry["file"]).name,
+        camera=PhotographCamera(
+            fx=float(camera["fx"]),
+            fy=float(camera["fy"]),
+            cx=float(camera["cx"]),
+            cy=float(camera["cy"]),
+            width=int(camera["width"]),
+            height=int(camera["height"]),
+            rotation=np.asarray(camera["rotation"], dtype=np.float64).reshape(3, 3),
+            translation=np.asarray(camera["translation"], dtype=np.float64).reshape(3),
+        ),
+    )
+
+
+def _check(result: Result) -> None:
+    """What would make Blender crash or build nonsense: shapes that disagree, indices that point outside."""
+    vertex_count, face_count, key_count = len(result.vertices), len(result.faces), len(result.key_names)
+    wanted = {
+        "vertices": (vertex_count, 3),
+        "faces": (face_count, 4),
+        "uv": (len(result.uv), 2),
+        "face_uv": (face_count, 4),
+        "part_faces": (len(result.part_names), 2),
+        "key_index": (len(result.key_index), 2),
+        "key_offset": (len(result.key_index), 3),
+        "key_weights": (len(result.photographs), key_count),
+    }
+    for name, shape in wanted.items():
+        if getattr(result, name).shape != shape:
+            raise ResultError(f"{name} in {result.folder} has the shape {getattr(result, name).shape}, not {shape}.")
+    for name in ("vertices", "uv", "key_offset", "key_weights"):
+        if not np.isfinite(getattr(result, name)).all():
+            raise ResultError(f"{name} in {result.folder} holds values that are not numbers.")
+    for name, count in (("faces", vertex_count), ("face_uv", len(result.uv))):
+        index = getattr(result, name)
+        if not len(index) or index[:, :3].min() < 0 or index.max() >= count:
+            raise ResultError(f"{name} in {result.folder} points outside 0..{count - 1}.")
+    if not np.array_equal(result.faces[:, 3] < 0, result.face_uv[:, 3] < 0):
+        raise ResultError(f"faces and face_uv in {result.folder} do not mark the same triangles.")
+    for column, count in ((0, key_count), (1, vertex_count)):
+        index = result.key_index[:, column]
+        if len(index) and (index.min() < 0 or index.max() >= count):
+            raise ResultError(f"key_index in {result.folder} points outside 0..{count - 1}.")
+    for start, end in result.part_faces:
+        if not 0 <= start <= end <= face_count:
+            raise ResultError(f"part_faces in {result.folder} points outside 0..{face_count}.")
+    for name, (driver, _) in result.correctives.items():
+        if name not in result.key_names or driver not in result.key_names:
+            raise ResultError(f"The corrective {name} in {result.folder} has no shape key, or its driver has none.")
