@@ -1,0 +1,36 @@
+"""The commands of `python3 -m training`. Each is a module of this package with a `main(arguments) -> exit code`."""
+
+import importlib
+import sys
+
+from backend import start
+from backend.cli import run_command
+
+COMMANDS = {
+    ("evaluate", "shape"): ("training.evaluation.shape", "scan-to-mesh error on random people"),
+    ("evaluate", "eyes"): ("training.evaluation.eyes", "eye states and gaze"),
+    ("evaluate", "landmarks"): ("training.evaluation.landmarks", "landmarks of the mesh against detections"),
+    ("calibrate",): ("training.calibration", "where the detector's landmarks sit on the head"),
+    ("learn-statistics",): ("training.learn_statistics", "the mean and the variation of people's heads"),
+    ("build-head",): ("training.open_head.build", "the open head in backend/assets"),
+}
+USAGE = (
+    "usage: python3 -m training COMMAND [OPTIONS]\n\n"
+    + "\n".join(f"  {' '.join(words):<20} {what}" for words, (_, what) in COMMANDS.items())
+    + "\n\nAdd --help to a command for its options."
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one command in the training environment. Returns its exit code, see `backend.cli.main`."""
+    return run_command(lambda: _run(arguments), "training")
+
+
+def _run(arguments: list[str]) -> int:
+    for words, (module, _) in COMMANDS.items():
+        if tuple(arguments[: len(words)]) == words:
+            start.inside("training", "training", arguments)
+            return importlib.import_module(module).main(arguments[len(words) :]) or 0
+    asks = not arguments or arguments[0] in ("-h", "--help")
+    print(USAGE, file=sys.stdout if asks else sys.stderr)
+    return 0 if asks and arguments else 2
