@@ -1,0 +1,199 @@
+"""One reconstruction from photographs to a result folder: the steps, in their order."""
+
+import logging
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import numpy as np
+from backend.eye_state import read_eye_closure
+from backend.photographs import Photograph, load_photograph
+
+from backend.calibration import load_calibration
+from backend.detection import DetectedFace, find_face
+from backend.face_models import load_face_model
+from backend.fitting import FittedHead, Observation, fit
+from backend.options import ReconstructOptions, ReconstructReport
+from backend.overlay import draw_overlay
+from backend.rendering.camera import focal_from_35mm
+from backend.result_folder import (
+    ALBEDO_FILE,
+    OVERLAY_FILE,
+    Corrective,
+    FaceModelCredit,
+    HeadResult,
+    PhotographResult,
+    new_result_folder,
+    write_result,
+)
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, float], None]
+"""Called with a stage's name and how much of the whole is done, 0 to 1."""
+
+POOR_LANDMARK_ERROR = 0.06
+
+
+def reconstruct(
+    photographs: list[Path], output: Path, options: ReconstructOptions, progress: Progress | None = None
+) -> ReconstructReport:
+    """Makes a result folder from photographs of one person.
+
+    Args:
+        photographs: files, at least one.
+        output: the folder to make.
+        options: as asked for.
+        progress: told of every stage as it starts.
+
+    Raises:
+        PhotoError: a photograph cannot be used.
+        UsageError: a file is missing or the output cannot be written.
+    """
+    stages = _Stages(progress or (lambda stage, share: None))
+    with new_result_folder(output, overwrite=options.overwrite) as folder:
+        with stages.stage("reading the photographs", 0.0):
+            pictures = [load_photograph(path) for path in photographs]
+        with stages.stage("finding the face", 0.1):
+            faces = [find_face(picture.image, picture.path.name, options.face or 1) for picture in pictures]
+        with stages.stage("fitting the head", 0.3):
+            head = fit_observations(pictures, faces, options.focal_length_mm)
+        with stages.stage("making the texture", 0.45):
+            albedo = make_albedo(head, pictures, options)
+        with stages.stage("writing the result", 0.85):
+            cv2.imwrite(str(folder / ALBEDO_FILE), albedo[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 2])
+            overlay = draw_overlay(head, pictures[0].image, albedo)
+            cv2.imwrite(str(folder / OVERLAY_FILE), overlay[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 2])
+            names = [_store_photograph(picture, folder, i + 1) for i, picture in enumerate(pictures)]
+            warnings = [*(w for picture in pictures for w in picture.warnings), *fit_warnings(head, pictures)]
+            write_result(folder, head_result(head, names, faces, dict(stages.timings), warnings))
+        if options.formats:
+            from backend.blender_files import export
+
+            with stages.stage("making the Blender files", 0.9):
+                warnings += export(folder, options.formats)
+    error = max(photograph.landmark_error for photograph in head.photographs)
+    return ReconstructReport(output, stages.timings, warnings, error)
+
+
+def fit_photographs(images: list[np.ndarray], focal_35mm: list[float | None]) -> FittedHead:
+    """Fits one head to pictures in memory.
+
+    Args:
+        images: (H, W, 3) uint8 sRGB, upright, of one person.
+        focal_35mm: 35 mm equivalent of each in millimetres, None where unknown.
+
+    Raises:
+        PhotoError: a picture shows no face.
+    """
+    pictures = [
+        Photograph(Path(f"picture {i + 1}"), image, focal, [])
+        for i, (image, focal) in enumerate(zip(images, focal_35mm, strict=True))
+    ]
+    return fit_observations(pictures, [find_face(picture.image, picture.path.name, 1) for picture in pictures], None)
+
+
+def fit_observations(
+    pictures: list[Photograph], faces: list[DetectedFace], focal_length_mm: float | None
+) -> FittedHead:
+    """Fits one head to detected faces, one in each picture; a given focal length overrides those of the pictures."""
+    observations = []
+    for picture, face in zip(pictures, faces, strict=True):
+        height, width = picture.image.shape[:2]
+        focal_mm = focal_length_mm or picture.focal_35mm
+        focal = focal_from_35mm(focal_mm, width, height) if focal_mm else None
+        closure = read_eye_closure(picture.image, face)
+        observations.append(Observation(face.points, width, height, focal, closure))
+    return fit(load_face_model("open_head"), load_calibration(), observations)
+
+
+def make_albedo(head: FittedHead, pictures: list[Photograph], options: ReconstructOptions) -> np.ndarray:
+    """The texture of a fitted head: (S, S, 3) uint8 sRGB, from the photographs or the face model's plain skin."""
+    from backend.texture import TextureView, build_albedo
+
+    views = []
+    if options.texture:
+        views = [
+            TextureView(photograph.posed, photograph.camera, picture.image)
+            for photograph, picture in zip(head.photographs, pictures, strict=True)
+        ]
+    return build_albedo(head.model, views, options.texture_size)
+
+
+def head_result(
+    head: FittedHead, files: list[str], faces: list[DetectedFace], timings: dict[str, float], warnings: list[str]
+) -> HeadResult:
+    """The fitted head as the result folder's contract has it."""
+    model, topology = head.model, head.model.topology
+    licence = model.licence
+    return HeadResult(
+        vertices=head.neutral,
+        faces=topology.faces,
+        uv=topology.uv,
+        face_uv=topology.face_uv,
+        part_names=topology.part_names,
+        part_faces=topology.part_faces,
+        key_names=head.keys.names,
+        key_index=head.keys.index,
+        key_offset=head.keys.offset,
+        key_weights=np.stack([photograph.key_weights for photograph in head.photographs]),
+        landmarks68=model.landmarks68(head.neutral).astype(np.float32),
+        face_model=FaceModelCredit(model.name, licence.name, licence.sentence, licence.commercial),
+        photographs=tuple(
+            PhotographResult(file, photograph.camera, face.detector, photograph.landmark_error, photograph.closure)
+            for file, photograph, face in zip(files, head.photographs, faces, strict=True)
+        ),
+        correctives={
+            name: Corrective(name.removesuffix("Corrective")) for name in head.keys.names if name.endswith("Corrective")
+        },
+        software={
+            "lifemask": "0.1.0",
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("numpy", "torch", "mediapipe")},
+        },
+        weights={"mediapipe_calibration": load_calibration().detector},
+        timings=timings,
+        warnings=warnings,
+    )
+
+
+def fit_warnings(head: FittedHead, pictures: list[Photograph]) -> list[str]:
+    """Sentences on what a person should not rely on."""
+    warnings = []
+    for photograph, picture in zip(head.photographs, pictures, strict=True):
+        if photograph.landmark_error > POOR_LANDMARK_ERROR:
+            warnings.append(
+                f"The head fits {picture.path.name} only roughly ({100 * photograph.landmark_error:.0f} % of the eyes' "
+                "distance). A sharper or more frontal photograph should do better."
+            )
+        if abs(photograph.view.yaw) > 50:
+            warnings.append(f"{picture.path.name} shows the face from far aside; the other half is a guess.")
+    return warnings
+
+
+def _store_photograph(picture: Photograph, folder: Path, number: int) -> str:
+    """Keeps the upright photograph in the folder; returns the file's name."""
+    name = f"photo_{number}.jpg"
+    cv2.imwrite(str(folder / name), picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+    return name
+
+
+@dataclass
+class _Stages:
+    """Times the stages and tells of them."""
+
+    progress: Progress
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str, share: float) -> Iterator[None]:
+        self.progress(name, share)
+        start = time.perf_counter()
+        yield
+        self.timings[name] = round(time.perf_counter() - start, 3)
+        logger.info("%s took %.2f s", name, self.timings[name])
