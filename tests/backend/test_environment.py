@@ -1,0 +1,252 @@
+"""Making environments, with a set of two tiny packages from a folder of wheels."""
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from backend import environment
+from backend.errors import Cancelled, SetupError
+
+ROOT = Path(environment.__file__).parent.parent
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def make_wheel(folder: Path, name: str, version: str, code: str) -> None:
+    """A wheel with one module."""
+    files = {
+        f"{name}.py": code,
+        f"{name}-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{name}-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = f"{name}-{version}.dist-info/RECORD"
+    rows = []
+    for path, content in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest()).rstrip(b"=").decode()
+        rows.append(f"{path},sha256={digest},{len(content.encode())}")
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        for path, content in files.items():
+            wheel.writestr(path, content)
+        wheel.writestr(record, "\n".join([*rows, f"{record},,"]) + "\n")
+
+
+def write_sets(folder: Path, python: str = HERE, imports: tuple[str, ...] = ("first_tiny", "second_tiny")) -> None:
+    folder.mkdir(exist_ok=True)
+    entry = {
+        "purpose": "test",
+        "python": [python],
+        "imports": imports,
+        "uses_torch": False,
+        "satisfies": [],
+        "installed_mb": 20,
+    }
+    (folder / "sets.json").write_text(json.dumps({"tiny": entry}))
+    (folder / "tiny.txt").write_text("# first\nfirst_tiny==1.0\n\n# second\nsecond_tiny==1.0\n")
+    (folder / "installer.txt").write_text("# installer\npip>=20\n")
+    (folder / "constraints.txt").write_text("")
+    shutil.copy(ROOT / "backend" / "requirements" / "wheel_indexes.json", folder)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place with a set `tiny`, its wheels, and a home of its own. Returns the folder of wheels."""
+    write_sets(tmp_path / "requirements")
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    for name in ("first_tiny", "second_tiny"):
+        make_wheel(wheels, name, "1.0", f"NAME = {name!r}\n")
+    monkeypatch.setattr(environment, "REQUIREMENTS", tmp_path / "requirements")
+    monkeypatch.setenv("LIFEMASK_HOME", str(tmp_path / "home"))
+    for variable in list(os.environ):
+        if variable.startswith(("PIP_", "LIFEMASK_ENVIRONMENT_")):
+            monkeypatch.delenv(variable)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    return wheels
+
+
+def log_text() -> str:
+    return "".join(path.read_text() for path in (environment.home() / "logs").glob("setup-*.log"))
+
+
+def test_an_environment_is_made_once_survives_an_interruption_and_repairs_what_was_lost(tiny: Path, monkeypatch):
+    seen: list[environment.Progress] = []
+    with pytest.raises(Cancelled):  # asked to stop when the second package is about to be installed
+        environment.ensure("tiny", seen.append, lambda: bool(seen) and "second" in seen[-1].sentence, wheel_folder=tiny)
+    folder = environment.environment_folder("tiny")
+    assert environment.find("tiny") is None
+    assert list(folder.glob("lib/*/site-packages/first_tiny.py")) or list(folder.glob("Lib/*/first_tiny.py"))
+
+    seen.clear()
+    made = environment.ensure("tiny", seen.append, wheel_folder=tiny)
+    assert made == environment.find("tiny")
+    assert not any("first" in progress.sentence for progress in seen)  # it was there already
+    assert any("second" in progress.sentence for progress in seen)
+    assert log_text().count("-m venv") == 1
+    assert [p.fraction for p in seen] == sorted(p.fraction for p in seen)
+    code = "import first_tiny, second_tiny; print(first_tiny.NAME)"
+    assert subprocess.run([made.python, "-c", code], capture_output=True, text=True).stdout == "first_tiny\n"
+
+    (lost,) = folder.rglob("second_tiny.py")
+    lost.unlink()
+    environment.repair("tiny", wheel_folder=tiny)
+    assert lost.exists()
+
+    assert environment.existing("tiny", folder).python == made.python
+    monkeypatch.setenv("LIFEMASK_ENVIRONMENT_TINY", str(folder))
+    assert environment.find("tiny").folder == folder
+
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a complete environment starts nothing"))
+    began = time.perf_counter()
+    assert environment.ensure("tiny").python == made.python
+    assert time.perf_counter() - began < 0.05
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_ends_the_installer_and_a_second_process_waits_for_the_first(tiny: Path, tmp_path: Path):
+    code = (
+        "import sys; from pathlib import Path; from backend import environment; "
+        f"environment.REQUIREMENTS = Path({str(tmp_path / 'requirements')!r}); "
+        f"environment.ensure('tiny', lambda p: print(p.step, flush=True), wheel_folder=Path({str(tiny)!r}))"
+    )
+
+    def start() -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+    interrupted = start()
+    assert interrupted.stdout.readline() == "python\n"
+    time.sleep(0.3)
+    interrupted.send_signal(2)
+    assert interrupted.wait(10) != 0
+    assert environment.find("tiny") is None
+
+    both = [start(), start()]
+    outputs = [process.communicate(timeout=60)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("waiting" in output for output in outputs) == 1
+    assert sum("check" in output for output in outputs) == 1
+    assert environment.find("tiny") is not None
+
+
+def test_no_network_is_said_in_a_sentence(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    monkeypatch.setenv("PIP_NO_PROXY", "*")
+    with pytest.raises(SetupError, match="network") as caught:
+        environment.ensure("tiny")
+    assert caught.value.code == "no-network"
+    assert environment.find("tiny") is None
+
+
+OUTPUTS = {
+    "no-network": "WARNING: Retrying ... NewConnectionError: Temporary failure in name resolution\n"
+    "ERROR: No matching distribution found for numpy==1.26.4",
+    "no-wheel": "ERROR: Could not find a version that satisfies the requirement mediapipe==0.10.9 (from versions: 1)\n"
+    "ERROR: No matching distribution found for mediapipe==0.10.9",
+    "disk-full": "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
+    "no-permission": "ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied: '/x'",
+    "wrong-python": "ERROR: Package 'x' requires a different Python: 3.14.0 not in '==3.11.*'",
+    "install-failed": "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.",
+}
+
+
+@pytest.mark.parametrize("code", OUTPUTS)
+def test_what_the_installer_says_becomes_one_of_our_sentences(code: str, tiny: Path, monkeypatch):
+    def fail(command, *_):
+        if "venv" in command:
+            site_packages = Path(command[-1]) / "lib" / "python3" / "site-packages" / "pip-30.0.dist-info"
+            site_packages.mkdir(parents=True)
+            return 0, ""
+        return 1, OUTPUTS[code]
+
+    monkeypatch.setattr(environment, "_run_command", fail)
+    with pytest.raises(SetupError) as caught:
+        environment.ensure("tiny")
+    assert caught.value.code == code
+    assert "\n" not in caught.value.sentence
+    if code == "no-wheel":
+        assert "mediapipe==0.10.9" in caught.value.sentence
+
+
+def test_a_missing_system_library_is_named_with_the_package_that_has_it(tmp_path: Path):
+    output = "importing numpy\nimporting cv2\nImportError: libGL.so.1: cannot open shared object file: No such file"
+    error = environment._import_error(output, tmp_path / "log")
+    assert error.code == "system-library"
+    assert "cv2 needs the system library libGL.so.1" in error.sentence
+    assert "apt install libgl1" in error.sentence
+
+
+def test_a_module_that_does_not_import_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_sets(tmp_path / "requirements", imports=("json", "no_such_module"))
+    monkeypatch.setattr(environment, "REQUIREMENTS", tmp_path / "requirements")
+    monkeypatch.setenv("LIFEMASK_HOME", str(tmp_path / "home"))
+    with pytest.raises(SetupError, match="no_such_module was installed but does not import") as caught:
+        environment.existing("tiny", Path(sys.executable))
+    assert caught.value.code == "broken-package"
+
+
+def test_too_little_space_is_said_before_anything_is_made(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(environment.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+    with pytest.raises(SetupError, match="0.0 GB are free") as caught:
+        environment.ensure("tiny", wheel_folder=tiny)
+    assert caught.value.code == "disk-full"
+    assert not environment.environment_folder("tiny").exists()
+
+
+def test_another_version_of_python_is_refused_with_exit_code_2(tiny: Path, tmp_path: Path, monkeypatch):
+    write_sets(tmp_path / "requirements", python="2.9")
+    with pytest.raises(SetupError, match="Python 2.9 is needed") as caught:
+        environment.ensure("tiny", wheel_folder=tiny)
+    assert (caught.value.code, caught.value.exit_code) == ("wrong-python", 2)
+    monkeypatch.setenv("LIFEMASK_PYTHON", sys.executable)
+    with pytest.raises(SetupError, match=f"is Python {HERE}"):
+        environment.ensure("tiny", wheel_folder=tiny)
+
+
+def test_a_home_below_a_file_is_said_in_a_sentence(tiny: Path, tmp_path: Path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LIFEMASK_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(SetupError, match="LIFEMASK_HOME") as caught:
+        environment.ensure("tiny", wheel_folder=tiny)
+    assert caught.value.code == "no-permission"
+
+
+def test_other_pins_go_to_another_folder(tiny: Path, tmp_path: Path):
+    before = environment.environment_folder("tiny")
+    assert before == environment.environment_folder("tiny")
+    pins = tmp_path / "requirements" / "tiny.txt"
+    pins.write_text(pins.read_text().replace("second_tiny==1.0", "second_tiny==1.1"))
+    assert environment.environment_folder("tiny") != before
+
+
+def test_the_shipped_sets_are_pinned_and_both_opencv_wheels_have_one_version():
+    for name in environment.set_names():
+        wanted = environment.requirement_set(name)
+        pins = [line for _, requirements in wanted.steps for line in requirements]
+        assert all("==" in pin or pin == "setuptools<81" for pin in pins), name
+        opencv = {pin.split("==")[1] for pin in pins if pin.startswith("opencv")}
+        assert len(opencv) <= 1, name
+
+
+def test_the_build_of_pytorch_tells_environments_apart(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    folders = {environment.environment_folder("runtime", build) for build in ("cpu", "cuda")}
+    assert len(folders) == 2
+    assert environment.environment_folder("blender", "cpu") == environment.environment_folder("blender", "cuda")
+
+
+def test_pip_lines_become_progress_in_bytes():
+    seen: list[environment.Progress] = []
+    reader = environment._PipOutput("PyTorch", "packages", 0.2, 0.6, seen.append)
+    reader.read("  Downloading torch-2.13.0-cp311-cp311-win_amd64.whl (104.2 MB)\n")
+    reader.read("Progress 52100000 of 104200000\n")
+    assert seen[-1].package == "torch"
+    assert (seen[-1].bytes_done, seen[-1].bytes_total) == (52100000, 104200000)
+    assert 0.2 < seen[-1].fraction < 0.6
