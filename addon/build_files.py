@@ -17,6 +17,7 @@ import logging
 import os
 import shutil
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -27,6 +28,7 @@ REPOSITORY, EXTENSION = "lifemask_build", "lifemask"
 def main() -> int:
     """Build every file that was asked for. Returns the exit code."""
     report = _claim_standard_output()
+    _end_with_parent()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     arguments = _arguments()
     try:
@@ -138,6 +140,19 @@ def _claim_standard_output():
         channel.flush()
 
     return report
+
+
+def _end_with_parent() -> None:
+    """End at once when standard input ends, as it does when the parent dies. A terminal's input is left alone."""
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        return
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _sentence(error: Exception) -> str:

@@ -38,7 +38,7 @@ def save_blend(path: Path) -> None:
 
 
 def export_fbx(head: bpy.types.Object, path: Path) -> None:
-    """FBX with shape keys and the texture inside: Y up, facing +Z, metres (UnitScaleFactor 100), no rotation or scale."""
+    """FBX with shape keys and the texture inside: Y up, facing +Z, metres, no rotation or scale."""
     with _neutral_copy(head) as kept:
         bpy.ops.export_scene.fbx(
             filepath=str(path),

@@ -19,6 +19,7 @@ from backend.detection import DetectedFace, find_face
 from backend.face_models import load_face_model
 from backend.fitting import FittedHead, Observation, fit
 from backend.options import ReconstructOptions, ReconstructReport
+from backend.output_folder import output_folder
 from backend.overlay import draw_overlay
 from backend.rendering.camera import focal_from_35mm
 from backend.result_folder import (
@@ -28,7 +29,6 @@ from backend.result_folder import (
     FaceModelCredit,
     HeadResult,
     PhotographResult,
-    new_result_folder,
     write_result,
 )
 
@@ -56,7 +56,7 @@ def reconstruct(
         UsageError: a file is missing or the output cannot be written.
     """
     stages = _Stages(progress or (lambda stage, share: None))
-    with new_result_folder(output, overwrite=options.overwrite) as folder:
+    with output_folder(output, options.overwrite) as folder:
         with stages.stage("reading the photographs", 0.0):
             pictures = [load_photograph(path) for path in photographs]
         with stages.stage("finding the face", 0.1):

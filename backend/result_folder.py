@@ -9,21 +9,16 @@ numpy and the standard library only: whatever writes or reads a result must not 
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import shutil
-import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from backend.errors import LifemaskError, UsageError
+from backend.errors import LifemaskError
 from backend.rendering.camera import Camera
 
 SCHEMA_VERSION = 1
@@ -31,7 +26,6 @@ ARRAYS_FILE = "head.npz"
 FACTS_FILE = "head.json"
 ALBEDO_FILE = "albedo.png"
 OVERLAY_FILE = "overlay.png"
-BLENDER_FILES = ("head.blend", "head.fbx", "head.obj", "head.mtl", "head.glb", "head.exports.json", "render.png")
 
 # A head and neck is some 0.3 m tall: far outside this the units are wrong.
 SMALLEST_HEAD_METRES, LARGEST_HEAD_METRES = 0.05, 1.0
@@ -282,47 +276,6 @@ def check(result: HeadResult) -> None:
                 raise ResultFolderError(f"The closure of the {side} eye in {photograph.file} is not within 0..1.")
 
 
-@contextmanager
-def new_result_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A hidden folder to write a result into; its files appear in `target` when the block ends well, or not at all.
-
-    What an earlier result left in `target` is replaced when `overwrite` is true; files that are not ours stay.
-
-    Raises UsageError when the target exists (and `overwrite` is false), is a file, cannot be written, or the disk
-    runs full while the block writes.
-    """
-    target = Path(target)
-    created = _first_missing(target)
-    if created is None:
-        if not target.is_dir():
-            raise UsageError("output-is-a-file", f"{target} is a file. Give --output a folder.")
-        if any(target.iterdir()) and not overwrite:
-            raise UsageError(
-                "output-exists", f"{target} already holds files. Add --overwrite to replace an earlier result there."
-            )
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".lifemask-", dir=target))
-    except OSError as error:
-        _remove_empty(target, created)
-        raise _output_error(target, error) from error
-    try:
-        yield staging
-        names = [path.name for path in staging.iterdir()]
-        for stale in _earlier_files(target):
-            if stale.name not in names:
-                stale.unlink()
-        for name in names:
-            os.replace(staging / name, target / name)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _output_error(target, error) from error
-        raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        _remove_empty(target, created)
-
-
 def _read_facts(folder: Path) -> dict:
     path = folder / FACTS_FILE
     try:
@@ -387,45 +340,3 @@ def _expect_partition(ranges: np.ndarray, count: int) -> None:
     starts, ends = ordered[:, 0], ordered[:, 1]
     if not len(ordered) or starts[0] != 0 or ends[-1] != count or not np.array_equal(starts[1:], ends[:-1]):
         raise ResultFolderError("part_faces should hold every face in exactly one part.")
-
-
-def _first_missing(path: Path) -> Path | None:
-    """The topmost folder that making `path` would create; None if it is there already."""
-    missing = None
-    for candidate in (path, *path.parents):
-        try:
-            if os.path.lexists(candidate):
-                break
-        except OSError:
-            break
-        missing = candidate
-    return missing
-
-
-def _remove_empty(target: Path, created: Path | None) -> None:
-    """Take away the folders that were made for a result that never came."""
-    if created is None:
-        return
-    for folder in (target, *target.parents):
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        if folder == created:
-            return
-
-
-def _earlier_files(target: Path) -> list[Path]:
-    """The files of an earlier result in this folder."""
-    names = {ARRAYS_FILE, FACTS_FILE, ALBEDO_FILE, OVERLAY_FILE, *BLENDER_FILES}
-    try:
-        names |= {Path(entry["file"]).name for entry in _read_facts(target)["photos"]}
-    except (ResultFolderError, KeyError, TypeError):
-        pass
-    return [target / name for name in sorted(names) if (target / name).is_file()]
-
-
-def _output_error(target: Path, error: OSError) -> UsageError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UsageError("output-full", f"There is no room left to write the result to {target}.")
-    return UsageError("output-not-writable", f"The result cannot be written to {target}: {error.strerror or error}.")

@@ -1,0 +1,179 @@
+"""Starts a child process in the Blender environment that turns a result folder into Blender files.
+
+A process of its own, because one that holds torch or MediaPipe hangs for ever after Blender's glTF export. OBJ needs
+no Blender and is written here.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from backend import environment
+from backend.errors import LifemaskError, SetupError
+from backend.obj_file import write_obj
+from backend.result_folder import ALBEDO_FILE, read_result
+
+logger = logging.getLogger(__name__)
+
+SCRIPT = Path(__file__).resolve().parent.parent / "addon" / "build_files.py"
+BLENDER_FORMATS = ("blend", "fbx", "glb")
+PORTRAIT_PIXELS = 512
+SILENCE_SECONDS = 900  # longer than any one step takes on a slow machine
+NEARLY_NO_BYTES = 1_000_000
+
+Progress = Callable[[str, float], None]
+"""Called with what has just been finished and the seconds that it took."""
+
+
+class BlenderError(LifemaskError):
+    """The child process failed."""
+
+    def __init__(self, sentence: str):
+        super().__init__("blender-files", sentence)
+
+
+def export(
+    folder: Path,
+    formats: Sequence[str],
+    progress: Progress | None = None,
+    *,
+    python: Path | None = None,
+    portrait: bool = True,
+) -> list[str]:
+    """Write head.blend, head.fbx, head.glb, head.obj (with head.mtl) and render.png into a result folder.
+
+    Args:
+        folder: a complete result folder.
+        formats: of "blend", "fbx", "glb", "obj".
+        progress: told of each file.
+        python: an interpreter that imports bpy; by default that of the Blender environment.
+        portrait: render.png too, when Blender is started for another file.
+
+    Returns:
+        Sentences on what could not be written because there is no Blender here; empty when all is there.
+
+    Raises:
+        BlenderError: Blender was there and failed.
+        ResultFolderError: the folder is not a result.
+        OSError: with errno ENOSPC when the disk is full.
+    """
+    progress = progress or (lambda step, seconds: None)
+    if "obj" in formats:
+        texture = ALBEDO_FILE if (folder / ALBEDO_FILE).is_file() else None
+        write_obj(read_result(folder), folder / "head.obj", texture)
+        progress("head.obj", 0.0)
+    wanted = [name for name in BLENDER_FORMATS if name in formats]
+    if not wanted:
+        return []
+    reason = ""
+    if python is None:
+        python, reason = _find_python()
+    if python is None:
+        files = [f"head.{name}" for name in wanted] + (["render.png"] if portrait else [])
+        names = " and ".join([", ".join(files[:-1]), files[-1]] if files[1:] else files)
+        return [f"{names} could not be written: {reason}"]
+    with tempfile.TemporaryDirectory(prefix=".blender-", dir=folder) as output:
+        _run_child(python, folder, Path(output), wanted, portrait, progress)
+        for file in Path(output).iterdir():
+            os.replace(file, folder / file.name)
+    return []
+
+
+def _find_python() -> tuple[Path | None, str]:
+    """The Blender environment's interpreter, or None and a sentence that says why there is none."""
+    try:
+        found = environment.find("blender")
+    except SetupError as error:
+        return None, error.sentence
+    if found is None:
+        return None, "Blender's Python module is not installed. To install it: python3 -m backend setup blender"
+    return found.python, ""
+
+
+def _run_child(
+    python: Path, folder: Path, output: Path, formats: Sequence[str], portrait: bool, progress: Progress
+) -> None:
+    command = [str(python), str(SCRIPT), "--result", str(folder.resolve()), "--output", str(output.resolve())]
+    for name in formats:
+        command += ["--format", name]
+    if portrait:
+        command += ["--portrait", str(PORTRAIT_PIXELS)]
+    with tempfile.TemporaryDirectory(prefix="lifemask-blender-", ignore_cleanup_errors=True) as resources:
+        # Without an existing `config` folder Blender would silently read the user's own settings.
+        (Path(resources) / "config").mkdir()
+        log_path = Path(resources) / "blender.log"
+        with log_path.open("wb") as log:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,  # its end tells the child that we are gone
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=_child_variables(Path(resources)),
+                cwd=resources,
+            )
+        try:
+            error = _follow(child, progress)
+        finally:
+            child.kill()
+            child.wait()
+            child.stdin.close()
+            child.stdout.close()
+        if error is None:
+            return
+        logger.error("Blender's last words:\n%s", log_path.read_text("utf-8", errors="replace")[-8000:])
+    if "No space left" in error or shutil.disk_usage(output).free < NEARLY_NO_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(output))
+    raise BlenderError(f"The Blender files could not be written: {error}")
+
+
+def _follow(child: subprocess.Popen, progress: Progress) -> str | None:
+    """Read the child's reports to their end. Returns None when all went well, else what went wrong."""
+    for message in _messages(child):
+        if message.get("done"):
+            return None
+        if "error" in message:
+            return str(message["error"])
+        progress(message.get("file") or message["stage"], float(message["seconds"]))
+    code = child.wait()
+    return f"Blender ended without a word (exit code {code})."
+
+
+def _messages(child: subprocess.Popen) -> Iterator[dict]:
+    """JSON objects, one a line; a child that is silent for too long is ended."""
+    for line in iter(lambda: _line_in_time(child), b""):
+        try:
+            message = json.loads(line)
+        except ValueError:
+            logger.warning("Blender printed something else than a report: %r", line[:200])
+            continue
+        yield message
+
+
+def _line_in_time(child: subprocess.Popen) -> bytes:
+    guard = threading.Timer(SILENCE_SECONDS, child.kill)
+    guard.daemon = True
+    guard.start()
+    try:
+        return child.stdout.readline()
+    finally:
+        guard.cancel()
+
+
+def _child_variables(resources: Path) -> dict[str, str]:
+    """The environment without what would lead Python or Blender astray."""
+    variables = {
+        name: value
+        for name, value in environment.clean_variables().items()
+        if not name.startswith(("BLENDER_", "OCIO", "CYCLES_"))
+    }
+    variables["BLENDER_USER_RESOURCES"] = str(resources)
+    return variables
