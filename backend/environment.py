@@ -101,14 +101,18 @@ CancelCallback = Callable[[], bool]
 
 
 def set_names() -> tuple[str, ...]:
-    return tuple(json.loads((REQUIREMENTS / "sets.json").read_text("utf-8")))
+    """The sets that are here; the extension's archive holds fewer than the repository."""
+    names = json.loads((REQUIREMENTS / "sets.json").read_text("utf-8"))
+    return tuple(name for name in names if (REQUIREMENTS / f"{name}.txt").is_file())
 
 
 def requirement_set(name: str) -> RequirementSet:
     """The set of that name. Raises SetupError("unknown-set")."""
     sets = json.loads((REQUIREMENTS / "sets.json").read_text("utf-8"))
-    if name not in sets or not (REQUIREMENTS / f"{name}.txt").is_file():
-        raise SetupError("unknown-set", f"There is no set of packages called {name}. There are: {', '.join(sets)}.")
+    if name not in (here := set_names()):
+        raise SetupError(
+            "unknown-set", f"There is no set of packages {name}. There are: {', '.join(here)}.", exit_code=2
+        )
     entry = sets[name]
     return RequirementSet(
         name=name,
