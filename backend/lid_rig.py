@@ -12,6 +12,7 @@ import numpy as np
 SIDES = ("left", "right")
 EYEBALL_RADIUS = 0.012  # adult human eyes: 12 mm, 5 % about it
 RIG_REACH = 0.021  # skin further than this from the margin is no follower
+LASH_SMOOTHING = 2  # passes of a 1 2 1 filter along the roots, so that neighbouring hairs turn alike
 SKIN, LINING, LASH = 0, 1, 2
 
 
@@ -169,17 +170,17 @@ def build_eye_rig(
     faces: np.ndarray,
     loop: np.ndarray,
     centre: np.ndarray,
-    lash_faces: np.ndarray | None = None,
-    centre_height: float = 0.1,
+    lashes: np.ndarray | None = None,
 ) -> EyeRig:
     """The rig of one eye from a face model's average mesh.
 
     Args:
-        vertices: (V, 3) metres. faces: (F, 3 or 4) int, -1 for the missing corner of a triangle; skin and lining only.
+        vertices: (V, 3) metres.
+        faces: (F, 3 or 4) int, -1 for the missing corner of a triangle; skin and lining only.
         loop: (M,) the margin as a closed chain of edges, any start and direction.
         centre: (3,) of the model's own eyeball; the lining is the side of the loop that lies about it.
-        lash_faces: (F, 4) int, the lashes of this eye, cards of quads, if the model has them.
-        centre_height: height of the ball's centre over the middle of the opening, a fraction of the opening's height.
+        lashes: the lashes of this eye: (F, 4) faces of cards of quads, or (N,) vertices that each hang on the margin
+            nearest to them.
 
     Raises:
         ValueError: if the loop does not part skin from lining.
@@ -198,9 +199,9 @@ def build_eye_rig(
         (skin, SKIN, _harmonic_shares(vertices, edges, loop, skin)),
         (lining, LINING, _harmonic_shares(vertices, edges, loop, lining)),
     ]
-    if lash_faces is not None and len(lash_faces):
-        lashes = np.unique(lash_faces)
-        groups.append((lashes, LASH, _lash_shares(vertices, lash_faces, loop, outer, lashes)))
+    if lashes is not None and len(lashes):
+        share = _card_shares if np.ndim(lashes) == 2 else _nearest_shares
+        groups.append((np.unique(lashes), LASH, share(vertices, loop, outer, np.asarray(lashes, np.int64))))
         distance[lashes] = 0.0
     followers = np.concatenate([members for members, _, _ in groups])
     eye = EyeRig(
@@ -212,9 +213,19 @@ def build_eye_rig(
         distance=distance[followers].astype(np.float32),
         centre=np.zeros(2, np.float32),
     )
-    inner_corner, outer_corner = canthi(eye, vertices)
-    fraction = (centre[0] - inner_corner[0]) / (outer_corner[0] - inner_corner[0])
-    return replace(eye, centre=np.array([fraction, centre_height], np.float32))
+    inner, outer_corner = canthi(eye, vertices)
+    middle, height = opening(eye, vertices)
+    across = (centre[0] - inner[0]) / (outer_corner[0] - inner[0])
+    return replace(eye, centre=np.array([across, (centre[1] - middle) / height], np.float32))
+
+
+def opening(eye: EyeRig, vertices: np.ndarray) -> tuple[float, float]:
+    """Height (y) of the middle of an eye's opening, and how high the opening is there; metres."""
+    middles = []
+    for margin in (eye.upper, eye.lower):
+        quarter = len(margin) // 4
+        middles.append(float(vertices[margin[quarter:-quarter], 1].mean()))
+    return (middles[0] + middles[1]) / 2, middles[0] - middles[1]
 
 
 def canthi(eye: EyeRig, vertices):
@@ -327,27 +338,42 @@ def _harmonic_shares(vertices, edges, loop, members):
     return share / share.sum(1, keepdims=True)
 
 
-def _lash_shares(vertices, faces, loop, outer, lashes):
-    """How much of each loop vertex every lash vertex copies (N, M).
+def _nearest_shares(vertices, loop, outer, members):
+    """How much of each loop vertex every vertex, in ascending order, copies (N, M): the nearest point of the margin."""
+    return _shares_on(vertices, loop, np.append(np.arange(len(loop)), 0), np.unique(members))
+
+
+def _shares_on(vertices, loop, chain, members):
+    """Shares (N, M) of the points of a part of the loop, positions `chain` (C,), that lie nearest to some vertices."""
+    start, step = vertices[loop[chain[:-1]]], np.diff(vertices[loop[chain]], axis=0)
+    arm = vertices[members][:, None] - start
+    along = np.clip((arm * step).sum(-1) / (step**2).sum(-1), 0.0, 1.0)
+    nearest = np.linalg.norm(arm - along[..., None] * step, axis=-1).argmin(1)
+    rows = np.arange(len(members))
+    share = np.zeros((len(members), len(loop)))
+    share[rows, chain[nearest]] = 1.0 - along[rows, nearest]
+    share[rows, chain[nearest + 1]] += along[rows, nearest]
+    return share
+
+
+def _card_shares(vertices, loop, outer, faces):
+    """How much of each loop vertex every lash vertex, in ascending order, copies (N, M).
 
     Lashes are cards: grids of quads. The long side of a card that lies nearest to the margin is its root, each root
-    vertex hangs on the nearest point of its own lid's margin, and the hairs copy their root.
+    vertex hangs on the nearest point of its own lid's margin, the canthi left out, and the hairs copy their root.
     """
-    card_faces = np.asarray(faces)[np.isin(faces, lashes).all(1)]
     middle = vertices[loop, 1].mean()
     share = np.zeros((len(vertices), len(loop)))
-    for card in _components(card_faces):
+    for card in _components(faces):
         members = np.unique(card)
         root = _card_root(vertices, card, loop)
         upper = vertices[root, 1].mean() > middle
-        chain = np.arange(outer + 1) if upper else np.append(np.arange(outer, len(loop)), 0)
-        start, step = vertices[loop[chain[:-1]]], np.diff(vertices[loop[chain]], axis=0)
-        arm = vertices[root][:, None] - start
-        along = np.clip((arm * step).sum(-1) / (step**2).sum(-1), 0.0, 1.0)
-        nearest = np.linalg.norm(arm - along[..., None] * step, axis=-1).argmin(1)
-        rows = np.arange(len(root))
-        share[root, chain[nearest]] = 1.0 - along[rows, nearest]
-        share[root, chain[nearest + 1]] += along[rows, nearest]
+        chain = np.arange(1, outer) if upper else np.arange(outer + 1, len(loop))
+        of_root = _shares_on(vertices, loop, chain, root)
+        for _ in range(LASH_SMOOTHING):
+            padded = np.concatenate([of_root[:1], of_root, of_root[-1:]])
+            of_root = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
+        share[root] = of_root
         edges = mesh_edges(card)
         done = np.isin(np.arange(len(vertices)), root)
         while not done[members].all():
@@ -355,7 +381,7 @@ def _lash_shares(vertices, faces, loop, outer, lashes):
             onward = done[first] & ~done[second]
             share[second[onward]] = share[first[onward]]
             done[second[onward]] = True
-    return share[lashes]
+    return share[np.unique(faces)]
 
 
 def _components(faces):

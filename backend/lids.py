@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.lid_rig import LASH, LINING, SIDES, SKIN, Eyeball, EyeRig, LidRig, canthi
+from backend.lid_rig import LASH, LINING, SIDES, SKIN, Eyeball, EyeRig, LidRig, canthi, opening
 
 MARGIN_CLEARANCE = 0.00035  # inner edge of the margin over the ball
 SKIN_CLEARANCE = 0.0010  # lid skin over the ball, reached SKIN_CLEARANCE_REACH away from the margin
@@ -67,12 +67,10 @@ def place_eyeballs(neutral: np.ndarray, rig: LidRig) -> np.ndarray:
     centres = np.zeros((2, 3))
     for row, side in enumerate(SIDES):
         eye = rig.eye(side)
-        upper, lower = neutral[eye.upper].astype(float), neutral[eye.lower].astype(float)
         inner, outer = canthi(eye, neutral)
-        top, bottom = upper[len(upper) // 4 : -(len(upper) // 4)], lower[len(lower) // 4 : -(len(lower) // 4)]
-        height = top[:, 1].mean() - bottom[:, 1].mean()
+        middle, height = opening(eye, neutral)
         centre_x = inner[0] + eye.centre[0] * (outer[0] - inner[0])
-        centre_y = (top[:, 1].mean() + bottom[:, 1].mean()) / 2 + eye.centre[1] * height
+        centre_y = middle + eye.centre[1] * height
         margin = neutral[eye.loop].astype(float)
         off_axis = np.hypot(margin[:, 0] - centre_x, margin[:, 1] - centre_y)
         reached = np.minimum(off_axis, radius * np.sin(CORNER_ANGLE))

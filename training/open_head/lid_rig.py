@@ -7,6 +7,8 @@ The asset stores the rig under the names of `LidRig.to_arrays`: `lid_eyeball` an
     arrays |= rig.to_arrays()
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from backend.lid_rig import EyeRig, LidRig, build_eye_rig, mesh_edges
@@ -14,6 +16,10 @@ from training.open_head.makehuman import MakeHumanData
 
 SOCKET_RADIUS = 0.022  # metres; the deepest body vertex this close to the eye's centre is the bottom of the socket
 RINGS = 16
+CENTRE_ACROSS, CENTRE_HEIGHT = 0.48, 0.06
+"""Where the pupil stands in the opening: fractions of its width from the inner canthus, of its height over the middle.
+People: inner canthi 32 mm apart, pupils 63, outer canthi 89 (Farkas, Anthropometry of the Head and Face, 1994); lids
+4.3 mm over and 5.3 mm under the pupil. The base mesh's margin starts 3 mm beside the visible inner canthus."""
 
 
 def make_lid_rig(data: MakeHumanData) -> LidRig:
@@ -27,7 +33,8 @@ def _eye(data: MakeHumanData, letter: str) -> EyeRig:
     helper = mean[np.unique(base.faces[base.face_group == f"helper-{letter}-eye"])]
     centre = (helper.min(0) + helper.max(0)) / 2
     lashes = base.faces[base.group_faces(f"helper-{letter}-eyelashes")]
-    return build_eye_rig(mean, body, find_margin(mean, body, centre), centre, lashes)
+    eye = build_eye_rig(mean, body, find_margin(mean, body, centre), centre, lashes)
+    return replace(eye, centre=np.array([CENTRE_ACROSS, CENTRE_HEIGHT], np.float32))
 
 
 def find_margin(vertices: np.ndarray, faces: np.ndarray, centre: np.ndarray) -> np.ndarray:

@@ -1,0 +1,208 @@
+"""Do the lids shut? Uncovered eye, penetration and gaps on random people: `python3 -m training evaluate lids`.
+
+Uncovered eye: eyeball pixels in a frontal orthographic render, lashes left out, as a share of those of the open eye.
+Penetration: how deep a vertex of the margin or the outer lid skin (not the socket lining) lies inside the ball.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from backend.face_models.morphable_model import KeyOffsets, MorphableModel, Topology
+from backend.lid_rig import SIDES, LidRig
+from backend.lids import closure, penetration
+from backend.rendering.rasterizer import rasterize_screen
+
+BLINK_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+MOST_UNCOVERED = 0.01
+MOST_PENETRATION_SHUT_MM, MOST_PENETRATION_MM = 0.2, 0.3
+PIXELS_PER_MM = 12
+WINDOW_MM = 36
+NO_EYE_COVER = ("lashes",)
+MIXES = {
+    "squint": {"eyeSquint": 1.0},
+    "wide": {"eyeWide": 1.0},
+    "look down": {"eyeLookDown": 1.0},
+    "squint 1, blink 0.5": {"eyeSquint": 1.0, "eyeBlink": 0.5},
+    "squint 0.5, blink 1": {"eyeSquint": 0.5, "eyeBlink": 1.0},
+    "look down 1, blink 0.5": {"eyeLookDown": 1.0, "eyeBlink": 0.5},
+    "wide 0.5, blink 1": {"eyeWide": 0.5, "eyeBlink": 1.0},
+    "cheek squint 1, blink 1": {"cheekSquint": 1.0, "eyeBlink": 1.0},
+}
+
+
+@dataclass(frozen=True)
+class LidFigures:
+    """What was measured on one eye of one person.
+
+    Attributes:
+        open_area: eyeball pixels of the open eye.
+        uncovered: blink weight -> share of the open area still seen.
+        penetration_mm: blink weight -> deepest lid vertex, millimetres, negative outside.
+        closure: blink weight -> lid closure read from the mesh.
+        mixes: name -> (penetration in millimetres, share of the open area seen).
+    """
+
+    open_area: int
+    uncovered: dict[float, float]
+    penetration_mm: dict[float, float]
+    closure: dict[float, float]
+    mixes: dict[str, tuple[float, float]]
+
+
+def eyeball_pixels(vertices: np.ndarray, topology: Topology, side: str, centre: np.ndarray) -> int:
+    """Pixels of one eyeball in a frontal orthographic render of the head without lashes.
+
+    Args:
+        vertices: (V, 3) metres, model space.
+        side: "left" or "right"; the model must have the part "eyeball_<side>".
+        centre: (3,) of that ball, the middle of the window that is rendered.
+    """
+    part_of_face = np.zeros(len(topology.faces), np.int64)
+    for number, (start, end) in enumerate(topology.part_faces):
+        part_of_face[start:end] = number
+    part = part_of_face[topology.triangle_face]
+    hidden = [topology.part_names.index(name) for name in NO_EYE_COVER if name in topology.part_names]
+    half = WINDOW_MM / 2000
+    corners = vertices[topology.triangles] - centre
+    inside = (np.abs(corners[..., :2]).min(1) < half).all(1) & (np.abs(corners).max((1, 2)) < 4 * half)
+    shown = np.flatnonzero(inside & ~np.isin(part, hidden))
+    scale = PIXELS_PER_MM * 1000
+    size = WINDOW_MM * PIXELS_PER_MM
+    screen = corners[shown] * [scale, -scale, -1.0] + [size / 2, size / 2, 1.0]
+    points = torch.as_tensor(screen.reshape(1, -1, 3))
+    faces = torch.arange(points.shape[1]).reshape(-1, 3)
+    seen = rasterize_screen(points[..., :2], points[..., 2], faces, (size, size), perspective=False).face_index[0]
+    eyeball = part[shown] == topology.part_names.index(f"eyeball_{side}")
+    return int(eyeball[seen[seen >= 0].numpy()].sum())
+
+
+def key_weights(side: str, weights: dict[str, float]) -> dict[str, float]:
+    """ARKit names and the blink's corrective for weights named without their side."""
+    named = {f"{name}{side.title()}": weight for name, weight in weights.items()}
+    blink = weights.get("eyeBlink", 0.0)
+    named[f"eyeBlink{side.title()}Corrective"] = 4.0 * blink * (1.0 - blink)
+    return named
+
+
+def measure_eye(
+    neutral: np.ndarray,
+    pose: Callable[[dict[str, float]], np.ndarray],
+    centres: np.ndarray,
+    topology: Topology,
+    rig: LidRig,
+    side: str,
+    mixes: dict[str, dict[str, float]],
+) -> LidFigures:
+    """One eye of one person.
+
+    Args:
+        neutral: (V, 3). pose: ARKit weights without the side -> posed (V, 3). centres: (2, 3), left first.
+    """
+    centre = centres[SIDES.index(side)]
+
+    def seen(posed):
+        return eyeball_pixels(posed, topology, side, centre) / open_area
+
+    def deepest(posed):
+        return float(penetration(posed, centres, rig, side).max()) * 1000
+
+    open_area = eyeball_pixels(neutral, topology, side, centre)
+    blinks = {weight: pose({"eyeBlink": weight}) for weight in BLINK_WEIGHTS}
+    return LidFigures(
+        open_area=open_area,
+        uncovered={weight: seen(posed) for weight, posed in blinks.items()},
+        penetration_mm={weight: deepest(posed) for weight, posed in blinks.items()},
+        closure={weight: closure(posed, neutral, rig, side) for weight, posed in blinks.items()},
+        mixes={name: (deepest(posed), seen(posed)) for name, posed in ((n, pose(w)) for n, w in mixes.items())},
+    )
+
+
+def measure_person(model: MorphableModel, identity: np.ndarray, mixes=MIXES) -> dict[str, LidFigures]:
+    """Both eyes of one person of a model that offers `rig_of(neutral)` and `eye_centres(neutral)`."""
+    neutral = model.neutral(identity)
+    keys: KeyOffsets = model.key_offsets(neutral)
+    rig, centres = model.rig_of(neutral), model.eye_centres(neutral)
+    return {
+        side: measure_eye(
+            neutral,
+            lambda weights, side=side: keys.apply(neutral, key_weights(side, weights)),
+            centres,
+            model.topology,
+            rig,
+            side,
+            mixes,
+        )
+        for side in SIDES
+    }
+
+
+def random_identity(seed: int, size: int) -> np.ndarray:
+    """(size,) standard normal coefficients of the person with this seed."""
+    return np.random.default_rng(seed).standard_normal(size)
+
+
+def report(figures: list[LidFigures]) -> list[str]:
+    """The table as lines of text."""
+    lines = [f"{len(figures)} eyes. blink: uncovered % of the open eye (mean, worst); deepest vertex mm; closure mean"]
+    for weight in BLINK_WEIGHTS:
+        uncovered = 100 * np.array([eye.uncovered[weight] for eye in figures])
+        deep = np.array([eye.penetration_mm[weight] for eye in figures])
+        closed = np.mean([eye.closure[weight] for eye in figures])
+        lines.append(
+            f"  {weight:4.2f}: {uncovered.mean():6.2f} {uncovered.max():6.2f}   {deep.max():6.3f}   {closed:5.3f}"
+        )
+    for name in figures[0].mixes:
+        deep, seen = np.array([eye.mixes[name] for eye in figures]).T
+        lines.append(
+            f"  {name:<24} deepest {deep.max():6.3f} mm, seen mean {100 * seen.mean():6.2f} %, "
+            f"worst {100 * seen.max():6.2f} %"
+        )
+    return lines
+
+
+def meets_requirement(figures: list[LidFigures]) -> bool:
+    """At most 1 % uncovered and 0.2 mm inside when shut, at most 0.3 mm inside on the way."""
+    return all(
+        eye.uncovered[1.0] <= MOST_UNCOVERED
+        and eye.penetration_mm[1.0] <= MOST_PENETRATION_SHUT_MM
+        and max(eye.penetration_mm[weight] for weight in BLINK_WEIGHTS[1:-1]) <= MOST_PENETRATION_MM
+        for eye in figures
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`python3 -m training evaluate lids`: exit code 0 where every eye meets the requirement, else 1."""
+    parser = argparse.ArgumentParser(prog="evaluate lids", description=__doc__)
+    parser.add_argument("--people", type=int, default=200)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--model", choices=("open_head", "ict"), default="open_head")
+    parser.add_argument("--data", type=Path, help="folder of test data, for ict; default $LIFEMASK_DATA")
+    parser.add_argument("--no-mixes", action="store_true", help="measure the blink alone")
+    options = parser.parse_args(arguments)
+    if options.model == "ict":
+        from backend.face_models.ict import load_ict
+
+        model = load_ict(options.data / "face_models/ict_facekit.npz" if options.data else None)
+    else:
+        from backend.face_models.open_head import OpenHead
+
+        model = OpenHead()
+    figures, start = [], time.perf_counter()
+    for seed in range(options.first_seed, options.first_seed + options.people):
+        identity = random_identity(seed, model.identity_size)
+        figures.extend(measure_person(model, identity, {} if options.no_mixes else MIXES).values())
+    print(f"{model.name}, {options.people} people, {time.perf_counter() - start:.0f} s")
+    print("\n".join(report(figures)))
+    met = meets_requirement(figures)
+    print("The requirement is met." if met else "The requirement is NOT met.")
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
