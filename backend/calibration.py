@@ -73,12 +73,14 @@ class LandmarkCalibration:
             np.concatenate([share * self.weight[a, b].astype(np.float64) for a, b, share in cells], axis=1),
         )
 
-    def covariance(self, view: ViewDirection) -> np.ndarray:
-        """The covariance of a detection in one view: (2 L, 2 L) float64, square metres."""
-        deviation = np.repeat(sum(share * self.deviation[a, b] for a, b, share in self._cells(view)), 2)
-        correlation = self.factor @ self.factor.T
-        np.fill_diagonal(correlation, 1.0)
-        return correlation * np.outer(deviation, deviation)
+    def deviation_in(self, view: ViewDirection) -> np.ndarray:
+        """The landmarks' standard deviation along one image axis in one view: (L,) float64, metres."""
+        return sum(share * self.deviation[a, b] for a, b, share in self._cells(view))
+
+    @property
+    def own_variance(self) -> np.ndarray:
+        """(2 L,) the part of the variance that a coordinate does not share with others."""
+        return 1.0 - np.square(self.factor).sum(axis=1)
 
     def save(self, path: Path) -> None:
         """Writes the table as an `.npz` that `load_calibration` reads."""

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from backend.calibration import LandmarkCalibration, ViewDirection
 from backend.face_models.morphable_model import KeyOffsets, SurfacePoints
 from backend.face_models.open_head import EYE_LOOK_DEGREES, EYE_SIDES, OpenHead
+from backend.lids import closure as lid_closure
 from backend.rendering.camera import Camera
 
 # MediaPipe's mesh: the face outline, which slides along the silhouette; right and left are the subject's.
@@ -106,7 +108,7 @@ class _State:
     log_focal: float
     weights: np.ndarray  # of the fitted keys
     embedding: SurfacePoints | None = None
-    whitening: np.ndarray | None = None  # (956, 956) lower triangular, applied to residuals in metres
+    deviation: np.ndarray | None = None  # (956,) metres, of each residual
     metres_per_pixel: float = 0.0
     unroll: np.ndarray | None = None
 
@@ -134,6 +136,7 @@ class _Fit:
         self.fitted = [i for i, n in enumerate(self.key_names) if not any(part in n for part in NOT_FITTED)]
         self.fitted_names = [self.key_names[i] for i in self.fitted]
         self.identity = np.zeros(model.identity_size)
+        self.identity_by_vertex = model.identity_basis.transpose(1, 0, 2).reshape(len(self.mean), -1)
         self.states = [self._initial_state(observation) for observation in observations]
 
     def run(self) -> FittedHead:
@@ -176,26 +179,42 @@ class _Fit:
         across = (left - right) / np.linalg.norm(left - right)
         state.unroll = np.array([[across[0], across[1]], [-across[1], across[0]]])
         state.metres_per_pixel = state.translation[2] / np.exp(state.log_focal)
-        covariance = self.calibration.covariance(view) * NOISE_INFLATION**2
-        covariance *= 1 + SHARED_NOISE_PER_PHOTOGRAPH * (len(self.observations) - 1)
+        several = np.sqrt(1 + SHARED_NOISE_PER_PHOTOGRAPH * (len(self.observations) - 1))
+        deviation = self.calibration.deviation_in(view) * NOISE_INFLATION * several
         scale = np.ones(len(points))
         scale[list(IRIS_POINTS)] = 100.0  # the gaze is found from them afterwards
         for side, lids in LIDS.items():
             closure = max((o.closure or {}).get(side, 0.0) for o in self.observations)
             scale[list(lids)] += (CLOSED_LID_NOISE - 1) * np.clip((closure - 0.15) / 0.2, 0, 1)
         if robust:
-            surface = state.embedding.apply(self._vertices(state.weights, key_basis))
+            surface = state.embedding.apply(self._vertices(state.weights, key_basis))  # (478, 3)
             residual = (_project(surface, state, observation)[0] - points) * state.metres_per_pixel
-            deviation = np.sqrt(np.diag(covariance)[::2]) * scale
-            size = np.linalg.norm(residual, axis=1) / deviation
+            size = np.linalg.norm(residual, axis=1) / (deviation * scale)
             scale *= np.sqrt(np.maximum(size / HUBER_DEVIATIONS, 1.0))
-        covariance *= np.outer(np.repeat(scale, 2), np.repeat(scale, 2))
-        state.whitening = np.linalg.inv(np.linalg.cholesky(covariance))
+        state.deviation = np.repeat(deviation * scale, 2)
+
+    def _whitened_squares(self, jacobian: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """J^T C^-1 J and J^T C^-1 r of standardised rows, whose correlation C is F F^T + diag(own variance).
+
+        By the matrix inversion lemma, so that no 956 x 956 matrix is needed.
+        """
+        own = np.sqrt(self.calibration.own_variance)
+        factor = self.calibration.factor / own[:, None]
+        both = np.column_stack([jacobian, residual]) / own[:, None]
+        shared = factor.T @ both
+        inner = np.linalg.solve(np.eye(factor.shape[1]) + factor.T @ factor, shared)
+        products = both[:, :-1].T @ both - shared[:, :-1].T @ inner
+        return products[:, :-1], products[:, -1]
 
     def _reduced(self, state: _State, key_basis: np.ndarray):
         """The linear model at the landmarks: mean (L, 3), identity (K, L, 3), keys (E, L, 3)."""
-        apply = state.embedding.apply
-        return apply(self.mean), apply(self.model.identity_basis.astype(np.float64)), apply(key_basis)
+        places = state.embedding
+        rows = np.repeat(np.arange(len(places.vertices)), places.vertices.shape[1])
+        entries = places.barycentric.ravel(), (rows, places.vertices.ravel())
+        matrix = csr_matrix(entries, shape=(len(places.vertices), len(self.mean)))
+        keys = (matrix @ key_basis.transpose(1, 0, 2).reshape(len(self.mean), -1)).reshape(-1, len(key_basis), 3)
+        identity = (matrix @ self.identity_by_vertex).reshape(len(places.vertices), -1, 3)
+        return matrix @ self.mean, identity.transpose(1, 0, 2), keys.transpose(1, 0, 2)
 
     def _step(self, pieces) -> None:
         """One Gauss-Newton step of all unknowns, key weights kept within [0, 1]."""
@@ -217,10 +236,10 @@ class _Fit:
             to_metres = state.metres_per_pixel * state.unroll
             jacobian = np.einsum("ij,ljk->lik", to_metres, jacobian).reshape(-1, identities + block)
             residual = ((projected - observation.points) @ to_metres.T).reshape(-1)
-            jacobian, residual = state.whitening @ jacobian, state.whitening @ residual
+            squares, slope = self._whitened_squares(jacobian / state.deviation[:, None], residual / state.deviation)
             columns = np.r_[0:identities, identities + p * block : identities + (p + 1) * block]
-            hessian[np.ix_(columns, columns)] += jacobian.T @ jacobian
-            gradient[columns] += jacobian.T @ residual
+            hessian[np.ix_(columns, columns)] += squares
+            gradient[columns] += slope
             start = identities + p * block
             self._add_priors(state, observation, hessian, gradient, start)
             lower[start + 7 : start + block] = -state.weights
@@ -293,7 +312,7 @@ class _Fit:
         inner = np.setdiff1d(np.arange(468), FACE_CONTOUR)
         across = np.linalg.norm(observation.points[263] - observation.points[33])
         error = np.median(np.linalg.norm(landmarks - observation.points, axis=1)[inner]) / across
-        closure = self.model.lid_closure(posed, neutral)
+        closure = {side: lid_closure(posed, neutral, self.model.lid_rig, side) for side in EYE_SIDES}
         view = ViewDirection.from_pose(state.rotation, state.translation)
         return FittedPhotograph(camera, values, posed, landmarks, float(error), closure, view)
 

@@ -41,7 +41,7 @@ class ReconstructReport:
         folder: where the files are.
         timings: seconds by stage name, in the order they were run.
         warnings: sentences for the person.
-        landmark_error: mean distance of the fitted landmarks from the detected ones over the distance of the outer
+        landmark_error: median distance of the fitted landmarks from the detected ones over the distance of the outer
             eye corners, or None where it was not measured.
     """
 

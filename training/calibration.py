@@ -14,13 +14,15 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 from tqdm import tqdm
+from trimesh.triangles import points_to_barycentric
 
 from backend.calibration import ASSETS, LandmarkCalibration, ViewDirection
-from backend.detection import detect_faces
+from backend.detection import MediaPipeFaceMesh
 from backend.face_models import load_face_model
 from backend.face_models.open_head import OpenHead
 from backend.fitting import IRIS_POINTS, LIDS
 from backend.rendering.shading import rasterize_with
+from training.evaluation.now import Surface
 from training.synthetic_people import SyntheticPhotograph, random_photograph
 
 logger = logging.getLogger(__name__)
@@ -53,10 +55,10 @@ class Sample:
 def collect(model: OpenHead, people: int, seed: int) -> list[Sample]:
     """Renders and detects `people` random people; those that are not found are left out."""
     names = list(model.key_offsets(model.neutral(np.zeros(1))).names)
-    samples = []
+    samples, detector = [], MediaPipeFaceMesh()
     for child in tqdm(np.random.SeedSequence(seed).spawn(people), desc="people", mininterval=10):
         photograph = random_photograph(model, np.random.default_rng(child))
-        faces = detect_faces(photograph.image)
+        faces = detector.detect(photograph.image)
         if not faces:
             continue
         place = surface_places(model, photograph, faces[0].points)
@@ -152,7 +154,7 @@ def learn(model: OpenHead, samples: list[Sample], detector: str) -> LandmarkCali
         deviation[cell] = np.sqrt(near @ clipped**2 / 2 + LEAST_DEVIATION_M**2)
     deviation = deviation.reshape(shape[:3])
     draft = LandmarkCalibration(detector, YAW_GRID, PITCH_GRID, vertex, weight, deviation, np.zeros((2 * count, 1)))
-    whitened = np.stack([level_residual(draft, s) / _deviation(draft, s.view)[:, None] for s in samples])
+    whitened = np.stack([level_residual(draft, s) / draft.deviation_in(s.view)[:, None] for s in samples])
     factor = shared_factor(np.clip(whitened.reshape(len(samples), -1), -4, 4))
     return LandmarkCalibration(detector, YAW_GRID, PITCH_GRID, vertex, weight, deviation, factor)
 
@@ -179,10 +181,6 @@ def shared_factor(standardised: np.ndarray, factors: int = SHARED_FACTORS) -> np
     return factor / too_much
 
 
-def _deviation(calibration: LandmarkCalibration, view: ViewDirection) -> np.ndarray:
-    return sum(share * calibration.deviation[a, b] for a, b, share in calibration._cells(view))
-
-
 def skin_triangles(model: OpenHead) -> np.ndarray:
     """(T,) bool: the triangles of the skin."""
     part = model.topology.part("skin")
@@ -192,12 +190,9 @@ def skin_triangles(model: OpenHead) -> np.ndarray:
 
 def _on_surface(model: OpenHead, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The nearest places on the mean head's skin: vertices (N, 3) and barycentric coordinates (N, 3)."""
-    import trimesh
-
     skin = model.topology.triangles[skin_triangles(model)]
-    mesh = trimesh.Trimesh(model.mean, skin, process=False)
-    nearest, _, triangle = trimesh.proximity.closest_point(mesh, points)
-    barycentric = trimesh.triangles.points_to_barycentric(mesh.triangles[triangle], nearest)
+    nearest, triangle = Surface(model.mean, skin).closest(points)
+    barycentric = points_to_barycentric(model.mean[skin[triangle]].astype(np.float64), nearest)
     barycentric = np.clip(barycentric, 0, 1)
     return skin[triangle], barycentric / barycentric.sum(1, keepdims=True)
 
@@ -211,7 +206,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     model = load_face_model("open_head")
     samples = collect(model, options.people, options.seed)
-    calibration = learn(model, samples, DETECTOR_NAME)
+    calibration = learn(model, samples, MediaPipeFaceMesh.name)
     calibration.save(options.output)
     print(f"{len(samples)} of {options.people} people were detected; median deviation in front "
           f"{1000 * np.median(calibration.deviation[len(YAW_GRID) // 2, len(PITCH_GRID) // 2]):.2f} mm. "
