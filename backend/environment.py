@@ -429,12 +429,18 @@ class _Installation:
 
 
 class _PipOutput:
-    """Turns pip's lines into progress."""
+    """Turns pip's lines into progress.
+
+    Pip does not say beforehand how much it will download, so each package takes the same part of what is left.
+    """
+
+    PART_OF_DOWNLOADS = 0.7
+    PART_PER_PACKAGE = 0.4
 
     def __init__(self, title: str, step: str, start: float, end: float, progress: ProgressCallback):
         self.title, self.step, self.start, self.end, self.progress = title, step, start, end, progress
         self.package: str | None = None
-        self.total: int | None = None
+        self.share = 0.0  # of this step, when the present package began
         self.last = 0.0
 
     def read(self, line: str) -> None:
@@ -443,19 +449,24 @@ class _PipOutput:
                 self.last = time.monotonic()
                 self.say(int(match[1]), int(match[2]))
         elif match := re.match(r"\s*(?:Downloading|Using cached|Processing) (\S+\.whl)(?: \(([\d.]+) (\w+)\))?", line):
+            if self.package is not None:
+                self.share = self._share_after_package()
             self.package = match[1].replace("\\", "/").rsplit("/", 1)[-1].split("-")[0]
             units = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
-            self.total = int(float(match[2]) * units.get(match[3], 1)) if match[2] else None
-            self.say(None, self.total)
-        elif match := re.match(r"Installing collected packages: (.*)", line):
-            self.package, self.total = None, None
-            self.say(unpacking=True)
+            self.say(None, int(float(match[2]) * units.get(match[3], 1)) if match[2] else None)
+        elif re.match(r"Installing collected packages: ", line):
+            self.package, self.share = None, self.PART_OF_DOWNLOADS
+            self.say(verb="Unpacking")
 
-    def say(self, done: int | None = None, total: int | None = None, unpacking: bool = False) -> None:
-        share = 0.7 if unpacking else 0.6 * done / total if done and total else 0.0
-        verb = "Unpacking" if unpacking else "Installing"
+    def say(self, done: int | None = None, total: int | None = None, verb: str = "Installing") -> None:
+        share = self.share
+        if done and total:
+            share += (self._share_after_package() - share) * done / total
         fraction = self.start + (self.end - self.start) * share
         self.progress(Progress(self.step, f"{verb} {self.title}", fraction, self.package, done, total))
+
+    def _share_after_package(self) -> float:
+        return self.share + (self.PART_OF_DOWNLOADS - self.share) * self.PART_PER_PACKAGE
 
 
 # Running commands

@@ -242,11 +242,19 @@ def test_the_build_of_pytorch_tells_environments_apart(monkeypatch: pytest.Monke
     assert environment.environment_folder("blender", "cpu") == environment.environment_folder("blender", "cuda")
 
 
-def test_pip_lines_become_progress_in_bytes():
+def test_pip_lines_become_progress_in_bytes_that_never_goes_back():
     seen: list[environment.Progress] = []
     reader = environment._PipOutput("PyTorch", "packages", 0.2, 0.6, seen.append)
+    reader.read("Collecting torch==2.13.0\n")
     reader.read("  Downloading torch-2.13.0-cp311-cp311-win_amd64.whl (104.2 MB)\n")
     reader.read("Progress 52100000 of 104200000\n")
     assert seen[-1].package == "torch"
     assert (seen[-1].bytes_done, seen[-1].bytes_total) == (52100000, 104200000)
-    assert 0.2 < seen[-1].fraction < 0.6
+    reader.read("Progress 104200000 of 104200000\n")
+    reader.read("  Using cached sympy-1.14.0-py3-none-any.whl (6.3 MB)\n")
+    reader.read("Processing /wheels/mpmath-1.3.0-py3-none-any.whl (from sympy)\n")
+    assert seen[-1].package == "mpmath"
+    reader.read("Installing collected packages: mpmath, sympy, torch\n")
+    fractions = [progress.fraction for progress in seen]
+    assert fractions == sorted(fractions)
+    assert 0.2 <= fractions[0] < fractions[1] < fractions[-1] < 0.6
