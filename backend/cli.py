@@ -63,7 +63,7 @@ def run_command(command: Callable[[], int], name: str) -> int:
     try:
         return command()
     except KeyboardInterrupt:
-        _say("\nStopped. Nothing half-finished was left behind.")
+        _say("\nStopped. No half-written result was left behind.")
         return EXIT_CTRL_C
     except LifemaskError as error:
         _say(f"lifemask: {error.sentence}")

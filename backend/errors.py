@@ -61,5 +61,5 @@ class Cancelled(LifemaskError):
 
     exit_code = 130
 
-    def __init__(self, sentence: str = "Stopped. Nothing half-finished was left behind."):
+    def __init__(self, sentence: str = "Stopped. No half-written result was left behind."):
         super().__init__("cancelled", sentence)

@@ -61,6 +61,9 @@ def ensure(set_name: str, repairing: bool = False, **how) -> Environment:
     try:
         make = environment.repair if repairing else environment.ensure
         made = make(set_name, terminal, **how)
+    except KeyboardInterrupt:
+        terminal.write_line("\nWhat is installed so far is kept; the same command goes on from there.")
+        raise
     finally:
         terminal.close()
     terminal.write_line(f"Done in {terminal.seconds():.0f} s.")
@@ -108,8 +111,8 @@ class TerminalProgress:
         return time.monotonic() - self.started
 
     def _show(self, text: str) -> None:
-        width = os.get_terminal_size(self.stream.fileno()).columns - 1
-        text = text[: max(width, 20)]
+        width = os.get_terminal_size(self.stream.fileno()).columns or 80
+        text = text[: width - 1]
         self.stream.write("\r" + text + " " * (len(self.shown) - len(text)) + ("" if text else "\r"))
         self.stream.flush()
         self.shown = text
