@@ -2,7 +2,10 @@
 
 import sys
 
-from backend.cli import main
+from backend.python_version import require
 
 if __name__ == "__main__":
+    require("backend")
+    from backend.cli import main
+
     sys.exit(main(sys.argv[1:]))

@@ -72,6 +72,14 @@ def run_command(command: Callable[[], int], name: str) -> int:
         if error.exit_code == 1:
             _say_where_the_log_is(name)
         return error.exit_code
+    except ImportError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing in ("", "backend", "training", "tests"):
+            return _our_fault(error, name)
+        _say(f"lifemask: The installed package {missing} is damaged or missing: {error}")
+        _say("  Install it again: python3 -m backend setup --repair")
+        _say_where_the_log_is(name)
+        return 1
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -80,9 +88,7 @@ def run_command(command: Callable[[], int], name: str) -> int:
         _say_where_the_log_is(name)
         return 1
     except Exception as error:
-        _say(f"lifemask: Something went wrong that should not have: {type(error).__name__}: {error}")
-        _say_where_the_log_is(name)
-        return 1
+        return _our_fault(error, name)
 
 
 def _run(arguments: list[str]) -> int:
@@ -295,6 +301,12 @@ _log_path: Path | None = None
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def _our_fault(error: Exception, name: str) -> int:
+    _say(f"lifemask: Something went wrong that should not have: {type(error).__name__}: {error}")
+    _say_where_the_log_is(name)
+    return 1
 
 
 def _say_where_the_log_is(name: str) -> None:

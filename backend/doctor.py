@@ -24,6 +24,8 @@ for name in NAMES:
         found["versions"][name] = metadata.version(name)
     except metadata.PackageNotFoundError:
         found["problems"].append(name + " is missing")
+import importlib.util
+found["heic"] = importlib.util.find_spec("pillow_heif") is not None
 try:
     import torch
     found["cuda"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
@@ -97,6 +99,9 @@ def _probe_runtime(runtime: Environment, mends: list[str]) -> list[str]:
     lines.append(f"  device: {device}")
     for name, licence, sentence, vertices in found["models"]:
         lines.append(f"  face model {name}: {vertices} vertices, licence {licence}. {sentence}")
+    lines.append(f"  landmark detector: MediaPipe {found['versions'].get('mediapipe')} face mesh, licence Apache-2.0")
+    heic = "read" if found["heic"] else "not read; to change that, install pillow-heif into the runtime environment"
+    lines.append(f"  HEIC photographs: {heic}")
     for problem in found["problems"]:
         lines.append(f"  problem: {problem}")
         mends.append(f"{problem}: python3 -m backend setup runtime --repair")

@@ -53,6 +53,7 @@ def ensure(set_name: str, repairing: bool = False, **how) -> Environment:
         return found
     wanted = environment.requirement_set(set_name)
     folder = environment.environment_folder(set_name, build)
+    how.setdefault("base_python", environment.find_python(wanted.python))  # before promising anything
     packages = [line for _, requirements in wanted.steps for line in requirements]
     terminal = TerminalProgress()
     terminal.write_line(f"To {wanted.purpose}, Lifemask installs these packages once, about {wanted.installed_mb} MB:")

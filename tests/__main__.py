@@ -3,14 +3,15 @@
 import os
 import sys
 
-from backend import start
-from backend.cli import run_command
+from backend.python_version import require
 
 BLENDER_SETS = ("blender", "blender-4.2", "blender-5.0")
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments):
     """Returns pytest's exit code."""
+    from backend import start
+
     start.inside("tests", "tests", arguments)
     for name in BLENDER_SETS:
         start.ensure(name)
@@ -23,4 +24,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    require("tests")
+    from backend.cli import run_command
+
     sys.exit(run_command(lambda: main(sys.argv[1:]), "tests"))

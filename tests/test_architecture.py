@@ -20,7 +20,7 @@ MODULE_OF_PIN = {
     "setuptools": "pkg_resources",
 }
 OPTIONAL = {"pillow_heif"}  # used where it is there
-BARE = ("errors", "environment", "start", "options", "output_folder", "cli", "doctor", "__main__")
+BARE = ("errors", "environment", "start", "options", "output_folder", "cli", "doctor", "python_version", "__main__")
 
 
 def sources(package: str) -> list[Path]:

@@ -1,5 +1,6 @@
 """The commands of `python3 -m backend`: what they refuse, their exit codes, and what they leave behind."""
 
+import ast
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from backend import cli, start
+from backend import cli, python_version, start
 from backend.errors import LifemaskError, PhotoError, UsageError
 from backend.options import ReconstructReport
 from backend.output_folder import output_folder
@@ -116,6 +117,7 @@ ENDS = [
     (UsageError("disk-full", "The disk is full."), 2, "The disk is full."),
     (LifemaskError("broken", "The asset is damaged."), 1, "The asset is damaged."),
     (ZeroDivisionError("division by zero"), 1, "ZeroDivisionError"),
+    (ModuleNotFoundError("No module named 'torch'", name="torch"), 1, "python3 -m backend setup --repair"),
     (MemoryError(), 1, "not enough memory"),
     (KeyboardInterrupt(), 130, "Stopped"),
 ]
@@ -193,6 +195,21 @@ def test_ctrl_c_in_a_real_run_exits_with_130_and_leaves_no_folder(tmp_path: Path
     assert process.wait(30) == 130
     assert "Stopped" in rest
     assert {path.name for path in tmp_path.iterdir()} == {"home"}
+
+
+def test_an_old_python_is_told_in_a_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(python_version, "OLDEST", (9, 9))
+    monkeypatch.setattr(python_version.shutil, "which", lambda _: None)
+    with pytest.raises(SystemExit) as ended:
+        python_version.require("backend")
+    assert ended.value.code == 2
+    assert "Python 3.11 is needed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["backend/__main__.py", "backend/python_version.py", "tests/__main__.py"])
+def test_what_an_old_python_reads_first_is_written_in_its_syntax(path: str):
+    ast.parse((ROOT / path).read_text("utf-8"), feature_version=(3, 6))
+    assert "->" not in (ROOT / path).read_text("utf-8")  # annotations are evaluated when they are read
 
 
 def test_help_needs_no_packages_and_installs_nothing(tmp_path: Path):
