@@ -4,12 +4,13 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from backend.errors import UsageError
+from backend.face_models.ict import IctFaceKit
 from backend.face_models.morphable_model import KeyOffsets, Licence, MorphableModel, Topology
 from backend.face_models.open_head import OpenHead
 
-__all__ = ["KeyOffsets", "Licence", "MorphableModel", "OpenHead", "Topology", "load_face_model"]
+__all__ = ["IctFaceKit", "KeyOffsets", "Licence", "MorphableModel", "OpenHead", "Topology", "load_face_model"]
 
-_MODELS: dict[str, Callable[[], MorphableModel]] = {"open_head": OpenHead}
+_MODELS: dict[str, Callable[[], MorphableModel]] = {"open_head": OpenHead, "ict": IctFaceKit}
 
 
 @lru_cache(maxsize=4)
