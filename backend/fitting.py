@@ -312,7 +312,7 @@ class _Fit:
         inner = np.setdiff1d(np.arange(468), FACE_CONTOUR)
         across = np.linalg.norm(observation.points[263] - observation.points[33])
         error = np.median(np.linalg.norm(landmarks - observation.points, axis=1)[inner]) / across
-        closure = {side: lid_closure(posed, neutral, self.model.lid_rig, side) for side in EYE_SIDES}
+        closure = {side: lid_closure(posed, neutral, self.model.rig, side) for side in EYE_SIDES}
         view = ViewDirection.from_pose(state.rotation, state.translation)
         return FittedPhotograph(camera, values, posed, landmarks, float(error), closure, view)
 

@@ -11,6 +11,10 @@ import numpy as np
 
 from backend.errors import SetupError
 from backend.face_models.morphable_model import KeyOffsets, Licence, MorphableModel, SurfacePoints, Topology
+from backend.lid_rig import LidRig
+from backend.lids import blink_offsets, fit_lids, place_eyeballs, rest_on_eyeballs
+from backend.lid_rig import LidRig
+from backend.lids import blink_offsets, fit_lids, place_eyeballs, rest_on_eyeballs
 
 ASSET = Path(__file__).parents[1] / "assets/open_head.npz"
 LICENCE = Licence(
@@ -19,6 +23,8 @@ LICENCE = Licence(
     commercial=True,
 )
 EYE_SIDES = ("left", "right")
+BLINK_CORRECTIVES = {side: f"eyeBlink{side.title()}Corrective" for side in EYE_SIDES}
+"""Keys driven by the blink w of their side: their weight is 4 w (1 - w)."""
 EYE_LOOK_DEGREES = 30.0
 """How far `eyeLook*` turns the eyeball at weight 1."""
 EYE_LOOK_AXES = {
@@ -56,10 +62,11 @@ class OpenHead(MorphableModel):
             topology=Topology(get("faces"), get("uv"), get("face_uv"), names, get("part_faces")),
             mean=get("mean"),
             identity_basis=basis,
-            key_names=tuple(get("key_names").tolist()),
+            key_names=tuple(get("key_names").tolist()) + tuple(BLINK_CORRECTIVES.values()),
             mirror=get("mirror"),
             masks=dict(zip(get("mask_names").tolist(), get("masks").astype(bool), strict=True)),
         )
+        self.rig = LidRig.from_arrays(self.data)
         self.points68 = SurfacePoints(get("landmarks68_vertices"), get("landmarks68_barycentric"))
         self.points478 = SurfacePoints(get("landmarks478_vertices"), get("landmarks478_barycentric"))
 
@@ -74,8 +81,25 @@ class OpenHead(MorphableModel):
         return self.data["base_index"]
 
     @cached_property
-    def _stored_keys(self) -> KeyOffsets:
-        return KeyOffsets(self.key_names, self.data["key_index"], self.data["key_q"] * self.data["key_step"])
+    def _stored_keys(self) -> dict[str, np.ndarray]:
+        """Name -> (V, 3) float32 metres: the keys on the average head, the same for everyone but for the lids."""
+        names = tuple(self.data["key_names"].tolist())
+        stored = KeyOffsets(names, self.data["key_index"], self.data["key_q"] * self.data["key_step"])
+        return dict(zip(names, stored.dense(len(self.mean)), strict=True))
+
+    @cached_property
+    def _keys_of_lids(self) -> tuple[str, ...]:
+        """Keys besides the blinks that move a lid's margin."""
+        margins = np.concatenate([self.rig.left.loop, self.rig.right.loop])
+        return tuple(
+            name
+            for name, offset in self._stored_keys.items()
+            if np.abs(offset[margins]).max() > 1e-5 and not name.startswith("eyeBlink")
+        )
+
+    def rig_of(self, neutral: np.ndarray) -> LidRig:
+        """The lids of the person whose neutral head (V, 3) this is; the same for everyone."""
+        return self.rig
 
     def eye_centres(self, vertices: np.ndarray) -> np.ndarray:
         """Eyeball centres, subject's left first: (2, 3) metres."""
@@ -87,13 +111,31 @@ class OpenHead(MorphableModel):
         return (points.min(axis=0) + points.max(axis=0)) / 2
 
     def neutral(self, identity: np.ndarray) -> np.ndarray:
-        return self._recentred(self.shape(identity))
-
-    def _recentred(self, vertices: np.ndarray) -> np.ndarray:
-        return (vertices - self.eye_centres(vertices).mean(axis=0)).astype(np.float32)
+        shape = self.shape(identity).astype(np.float64)
+        centres = place_eyeballs(shape, self.rig)
+        own_centres = self.eye_centres(self.mean)
+        for side, centre, own_centre in zip(EYE_SIDES, centres, own_centres, strict=True):
+            ball = self.eyeballs[side]  # of the mean head: eyes hardly differ in size between people
+            shape[ball] = self.mean[ball] - own_centre + centre
+        shape = fit_lids(shape, centres, self.rig)
+        return (shape - self.eye_centres(shape).mean(axis=0)).astype(np.float32)
 
     def key_offsets(self, neutral: np.ndarray) -> KeyOffsets:
-        return self._stored_keys
+        """The person's 52 ARKit keys and the two correctives of the blink.
+
+        The blink is solved for this face; other keys that move the margins of the lids are laid back on the eyeballs.
+        A corrective's weight is 4 w (1 - w), with w that of its blink, so that the lids follow the ball's curve.
+        """
+        centres = self.eye_centres(neutral)
+        offsets = dict(self._stored_keys)
+        for name in self._keys_of_lids:
+            offsets[name] = rest_on_eyeballs(neutral + offsets[name], neutral, centres, self.rig) - neutral
+        for side in EYE_SIDES:
+            motion = blink_offsets(neutral, centres, self.rig, side)
+            for name, moved in ((f"eyeBlink{side.title()}", motion.offset), (BLINK_CORRECTIVES[side], motion.corrective)):
+                offsets[name] = np.zeros(neutral.shape, np.float32)
+                offsets[name][motion.index] = moved
+        return KeyOffsets.from_dense(self.key_names, np.stack([offsets[name] for name in self.key_names]))
 
     def landmarks68(self, vertices: np.ndarray) -> np.ndarray:
         return self.points68.apply(vertices)
@@ -104,7 +146,7 @@ class OpenHead(MorphableModel):
 
 
 def eye_rotation(direction: str, degrees: float = EYE_LOOK_DEGREES) -> np.ndarray:
-    """The rotation of an eyeball that looks "Up", "Down", "ToLeft" or "ToRight" (the subject's sides): (3, 3) float64."""
+    """The rotation of an eyeball that looks "Up", "Down", "ToLeft" or "ToRight" (of the subject): (3, 3) float64."""
     x, y, z = EYE_LOOK_AXES[direction]
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     angle = np.radians(degrees)

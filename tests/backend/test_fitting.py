@@ -103,7 +103,7 @@ def test_a_shut_eye_is_a_blink_and_not_a_small_eye(model, calibration):
     photograph = head.photographs[0]
     assert photograph.closure["left"] > 0.9 and photograph.closure["right"] < 0.15
     own = [
-        fitting.lid_closure(head.neutral, model.neutral(np.zeros(1)), model.lid_rig, side) for side in ("left", "right")
+        fitting.lid_closure(head.neutral, model.neutral(np.zeros(1)), model.rig, side) for side in ("left", "right")
     ]
     assert max(own) < 0.2, "the neutral eyes of the fitted person must stay open"
 
