@@ -108,7 +108,7 @@ class LidRig:
         for side in SIDES:
             eye = self.eye(side)
             result[f"lid_{side}_loop"] = eye.loop.astype(np.int32)
-            result[f"lid_{side}_outer"] = np.array(eye.outer, np.int32)
+            result[f"lid_{side}_outer"] = np.array([eye.outer], np.int32)
             result[f"lid_{side}_followers"] = eye.followers.astype(np.int32)
             result[f"lid_{side}_kind"] = eye.kind.astype(np.uint8)
             result[f"lid_{side}_share"] = eye.share.astype(np.float16)
@@ -128,7 +128,7 @@ class LidRig:
             share = np.asarray(arrays[f"lid_{side}_share"], np.float32)
             eyes[side] = EyeRig(
                 loop=np.asarray(arrays[f"lid_{side}_loop"], np.int64),
-                outer=int(arrays[f"lid_{side}_outer"]),
+                outer=int(np.ravel(arrays[f"lid_{side}_outer"])[0]),
                 followers=np.asarray(arrays[f"lid_{side}_followers"], np.int64),
                 kind=np.asarray(arrays[f"lid_{side}_kind"], np.uint8),
                 share=share / share.sum(1, keepdims=True),
@@ -278,6 +278,8 @@ def _oriented_loop(vertices, loop):
     along = np.abs(vertices[loop, 0])
     loop = np.roll(loop, -int(along.argmin()))
     outer = int(np.abs(vertices[loop, 0]).argmax())
+    if len(loop) < 6 or not 1 < outer < len(loop) - 2:
+        raise ValueError("The margin is no loop from canthus to canthus and back.")
     if vertices[loop[1:outer], 1].mean() < vertices[loop[outer + 1 :], 1].mean():
         loop = np.concatenate([loop[:1], loop[:0:-1]])
         outer = len(loop) - outer

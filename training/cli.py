@@ -9,6 +9,7 @@ from backend.cli import run_command
 COMMANDS = {
     ("evaluate", "shape"): ("training.evaluation.shape", "scan-to-mesh error on random people"),
     ("evaluate", "eyes"): ("training.evaluation.eyes", "eye states and gaze"),
+    ("evaluate", "lids"): ("training.evaluation.lids", "whether the lids shut on random people"),
     ("evaluate", "landmarks"): ("training.evaluation.landmarks", "landmarks of the mesh against detections"),
     ("calibrate",): ("training.calibration", "where the detector's landmarks sit on the head"),
     ("learn-statistics",): ("training.learn_statistics", "the mean and the variation of people's heads"),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backend.face_models import IctFaceKit, load_face_model
 from backend.lid_rig import (
     LASH,
     LINING,
@@ -31,7 +32,14 @@ from backend.lids import (
     place_eyeballs,
     rest_on_eyeballs,
 )
-from training.evaluation.lids import eyeball_pixels, key_weights, measure_person, meets_requirement, random_identity
+from training.evaluation.lids import (
+    PIXELS_PER_MM,
+    eyeball_pixels,
+    key_weights,
+    measure_person,
+    meets_requirement,
+    random_identity,
+)
 
 RADIUS = 0.012
 AROUND, LINING_RINGS, SKIN_RINGS = 28, 5, 10
@@ -273,10 +281,11 @@ def test_a_cut_that_loses_the_margin_is_refused(average):
 
 
 def test_a_loop_that_parts_nothing_is_refused():
-    vertices, faces, eyes, _ = made_up_face()
-    ring_of_hole = eyes[0][0][: AROUND // 2]
+    vertices, faces, ((loop, centre), _), _ = made_up_face()
+    with pytest.raises(ValueError, match="canthus to canthus"):
+        build_eye_rig(vertices, faces, loop[: AROUND // 2 + 1], centre)
     with pytest.raises(ValueError, match="part the skin"):
-        build_eye_rig(vertices, faces, ring_of_hole, eyes[0][1])
+        build_eye_rig(vertices, faces, loop[::2], centre)
 
 
 def test_an_unknown_side_is_named_in_the_error(average):
@@ -330,19 +339,15 @@ def test_the_lids_of_a_person_take_at_most_30_milliseconds(average):
 
 @pytest.fixture(scope="module")
 def open_head():
-    from backend.face_models.open_head import OpenHead
-
-    return OpenHead()
+    return load_face_model("open_head")
 
 
 @pytest.fixture(scope="module")
 def ict():
-    from backend.face_models.ict import load_ict
-
     path = Path(os.environ.get("LIFEMASK_DATA", "../shared/data")) / "face_models/ict_facekit.npz"
     if not path.is_file():
         pytest.skip(f"no ICT-FaceKit at {path}")
-    return load_ict(path)
+    return IctFaceKit(path)
 
 
 def test_the_open_heads_lids_shut_on_random_people(open_head):
@@ -376,8 +381,6 @@ def test_squint_wide_and_looks_keep_the_open_heads_lids_out_of_the_balls(open_he
 
 def test_uncovered_eye_is_counted_in_eyeball_pixels(open_head):
     """Without the skin in front every pixel of the ball's disc is seen: its area in the render's scale."""
-    from training.evaluation.lids import PIXELS_PER_MM
-
     neutral = open_head.neutral(np.zeros(open_head.identity_size))
     centre = open_head.eye_centres(neutral)[0]
     pushed = neutral.copy()

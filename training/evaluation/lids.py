@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from backend.face_models.morphable_model import KeyOffsets, MorphableModel, Topology
+from backend.face_models import IctFaceKit, KeyOffsets, MorphableModel, Topology, load_face_model
 from backend.lid_rig import SIDES, LidRig
 from backend.lids import closure, penetration
 from backend.rendering.rasterizer import rasterize_screen
@@ -185,14 +185,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="folder of test data, for ict; default $LIFEMASK_DATA")
     parser.add_argument("--no-mixes", action="store_true", help="measure the blink alone")
     options = parser.parse_args(arguments)
-    if options.model == "ict":
-        from backend.face_models.ict import load_ict
-
-        model = load_ict(options.data / "face_models/ict_facekit.npz" if options.data else None)
+    if options.model == "ict" and options.data:
+        model = IctFaceKit(options.data / "face_models/ict_facekit.npz")
     else:
-        from backend.face_models.open_head import OpenHead
-
-        model = OpenHead()
+        model = load_face_model(options.model)
     figures, start = [], time.perf_counter()
     for seed in range(options.first_seed, options.first_seed + options.people):
         identity = random_identity(seed, model.identity_size)
