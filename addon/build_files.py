@@ -28,9 +28,10 @@ REPOSITORY, EXTENSION = "lifemask_build", "lifemask"
 def main() -> int:
     """Build every file that was asked for. Returns the exit code."""
     report = _claim_standard_output()
-    _end_with_parent()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     arguments = _arguments()
+    if arguments.end_with_input:
+        _end_with_input()
     try:
         _build(arguments, report)
     except Exception as error:  # the child's last chance to tell its parent what happened
@@ -48,6 +49,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--name", default="head", help="name of the files, without suffix")
     parser.add_argument("--format", action="append", default=[], choices=["blend", "fbx", "glb", "obj"])
     parser.add_argument("--portrait", type=int, default=0, metavar="PIXELS", help="render NAME.png of this size")
+    parser.add_argument("--end-with-input", action="store_true", help="end when standard input does")
     return parser.parse_args()
 
 
@@ -142,10 +144,8 @@ def _claim_standard_output():
     return report
 
 
-def _end_with_parent() -> None:
-    """End at once when standard input ends, as it does when the parent dies. A terminal's input is left alone."""
-    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
-        return
+def _end_with_input() -> None:
+    """End at once when standard input ends, as it does when the parent dies."""
 
     def wait() -> None:
         while os.read(0, 4096):

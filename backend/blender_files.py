@@ -103,6 +103,7 @@ def _run_child(
     python: Path, folder: Path, output: Path, formats: Sequence[str], portrait: bool, progress: Progress
 ) -> None:
     command = [str(python), str(SCRIPT), "--result", str(folder.resolve()), "--output", str(output.resolve())]
+    command.append("--end-with-input")
     for name in formats:
         command += ["--format", name]
     if portrait:
