@@ -1,0 +1,382 @@
+"""The albedo texture of a head from photographs.
+
+The texture is made of two layers. A *base* gives every vertex of the skin a colour: what the photographs show, evened
+out in light, brought to one tone, completed from the other side of the face and then smoothly over the mesh; living on
+the mesh it has no seams. The *detail* is what a photograph shows beyond the base, laid on where it is trusted and
+fading out where it is not: so two photographs meet, and a photograph meets completed skin, without an edge. What no
+photograph shows gets the grain of the person's skin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from backend.face_models.morphable_model import MorphableModel
+from backend.rendering.uv_baking import TexelMap, texel_map
+from backend.texture_evidence import Evidence, HeadRegions, TextureView, _remap, smoothstep
+from backend.texture_parts import paint_parts
+
+__all__ = ["TextureView", "build_albedo"]
+
+COARSE_SHARE = 4
+"""Weights and base are computed for one texel in COARSE_SHARE squared."""
+TRUSTED = (0.04, 0.30)
+"""Quality from which, and up to which, a photograph's detail fades in."""
+VIEW_SHARPNESS = 3
+"""Power of the quality by which photographs share a point: high enough not to show two noses, low enough to blend."""
+MIRRORED_SHARE = 0.01
+"""Mirroring is worth its time if it fills at least this share of the skin."""
+FALLBACK_WEIGHT = 2.5e-3
+"""Pull of unseen skin towards the person's mean skin, against STIFFNESS between neighbours."""
+STIFFNESS = 0.06
+MIRROR_TRUST = 0.3
+EVENING = 0.7
+"""Share of the brightness difference between left and right, as far as it is broad, that is taken for light."""
+PLAIN_SKIN = np.array([0.80, 0.62, 0.53], np.float32)
+"""Skin where no photograph is used, encoded."""
+PLAIN_LIPS = np.array([0.72, 0.44, 0.41], np.float32)
+PLAIN_BROWS = np.array([0.42, 0.30, 0.24], np.float32)
+
+
+def build_albedo(model: MorphableModel, views: list[TextureView], size: int = 2048) -> np.ndarray:
+    """The albedo of a person in the model's UV square.
+
+    Args:
+        model: the face model; its skin, eyeballs, teeth, tongue and lashes are told by their part names.
+        views: photographs of one person, each with the head as posed in it. Without any: plain skin.
+        size: side of the texture, texels; at least 64.
+
+    Returns:
+        (size, size, 3) uint8 sRGB, row 0 at v = 1. Texels outside the charts take the nearest colour.
+
+    Raises:
+        ValueError: the size is too small.
+    """
+    if size < 64:
+        raise ValueError(f"A texture needs at least 64 texels a side, not {size}.")
+    regions = HeadRegions.of(model)
+    fine = texel_map(model.topology.uv, model.topology.triangle_uv, size)
+    evidence = [Evidence(model, regions, view) for view in views]
+    colours = np.zeros((len(fine.texel), 3), np.float32)
+    skin_rows = np.flatnonzero(regions.triangle_is_skin[fine.triangle])
+    skin = TexelMap(size, fine.texel[skin_rows], fine.triangle[skin_rows], fine.barycentric[skin_rows])
+    colours[skin_rows] = _Skin(model, regions, evidence, size).paint(skin)
+    paint_parts(model, fine, colours, evidence)
+    packed = (np.clip(colours, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return fine.image(packed)
+
+
+@dataclass
+class _Layer:
+    """What one photograph, straight or mirrored, gives to the texture.
+
+    Attributes:
+        evidence: the photograph.
+        source: (V,) int, the vertex whose picture goes to each vertex.
+        quality: (N,) float32 at the coarse texels.
+        colour: (N, 3) float32 there, light evened out.
+        weight: (N,) float32, share of the detail.
+        gain: (V, 3) float32 on the photograph's colours.
+        base: (V, 3) float32, its own smooth colours.
+        mass: (V,) float32 in [0, 1], how well it knows them.
+    """
+
+    evidence: Evidence
+    source: np.ndarray
+    quality: np.ndarray
+    colour: np.ndarray
+    weight: np.ndarray
+    gain: np.ndarray
+    base: np.ndarray
+    mass: np.ndarray
+
+
+class _Skin:
+    """Makes the skin's colours; the coarse half of the work is done on construction."""
+
+    def __init__(self, model: MorphableModel, regions: HeadRegions, evidence: list[Evidence], size: int) -> None:
+        self.model, self.regions, self.evidence, self.size = model, regions, evidence, size
+        self.triangles = model.topology.triangles
+        self.side = max(64, size // COARSE_SHARE)
+        every = texel_map(model.topology.uv, model.topology.triangle_uv, self.side)
+        rows = np.flatnonzero(regions.triangle_is_skin[every.triangle])
+        self.coarse = TexelMap(self.side, every.texel[rows], every.triangle[rows], every.barycentric[rows])
+        self.laplacian = _laplacian(self.triangles, len(model.mean))
+        self.straight = np.arange(len(model.mean))
+        self.layers = [self._layer(one, self.straight) for one in evidence]
+        self._match_tones()
+        self._even_left_and_right()
+        self._share_detail()
+        self.base = self._complete()
+
+    # Layers -----------------------------------------------------------------------------------------------------------
+
+    def _layer(self, one: Evidence, source: np.ndarray) -> _Layer:
+        place = self.coarse.interpolate(one.vertices[source], self.triangles)
+        normals = self.coarse.interpolate(one.normals[source], self.triangles)
+        quality, colour = one.shown(place, normals)
+        if source is self.straight:
+            bare = self.coarse.interpolate(np.stack([self.regions.seed, 1 - self.regions.kept], axis=1), self.triangles)
+            skin = quality * np.clip(np.maximum(bare[:, 0], 0.35 * bare[:, 1]), 0, 1)
+            one.fit_light(skin, colour, self.coarse.interpolate(one.smooth_normals, self.triangles))
+        layer = _Layer(one, source, quality, colour, np.zeros_like(quality), one.gain[source], None, None)
+        layer.colour = colour * self.coarse.interpolate(layer.gain, self.triangles)
+        self._collect(layer)
+        return layer
+
+    def _collect(self, layer: _Layer) -> None:
+        """Means of the coarse texels round every vertex, weighted by quality."""
+        coarse, count = self.coarse, len(self.model.mean)
+        corner = self.triangles[coarse.triangle].reshape(-1)
+        share = np.clip(coarse.barycentric, 0, 1)
+        known = (share * smoothstep(*TRUSTED, layer.quality)[:, None]).reshape(-1)
+        total = np.bincount(corner, share.reshape(-1), minlength=count)
+        mass = np.bincount(corner, known, minlength=count)
+        base = np.stack(
+            [np.bincount(corner, known * np.repeat(layer.colour[:, k], 3), minlength=count) for k in range(3)], axis=1
+        )
+        layer.base = (base / np.maximum(mass, 1e-9)[:, None]).astype(np.float32)
+        layer.mass = (mass / np.maximum(total, 1e-9)).astype(np.float32)
+
+    def _match_tones(self) -> None:
+        """Brings all photographs to one exposure and white balance, by what two of them show of the same skin."""
+        count = len(self.layers)
+        if count < 2:
+            return
+        matrix, target = np.eye(count) * 1e-3, np.zeros((count, 3))
+        for i in range(count):
+            for j in range(i):
+                both = np.minimum(self.layers[i].mass, self.layers[j].mass) * self.regions.skin
+                if both.sum() < 10:
+                    continue
+                ratio = np.log(np.maximum(self.layers[i].base, 0.01) / np.maximum(self.layers[j].base, 0.01))
+                chosen = both > 0.3
+                if chosen.sum() < 10:
+                    continue
+                step, weight = np.median(ratio[chosen], axis=0), both.sum()
+                matrix[[i, j], [i, j]] += weight
+                matrix[[i, j], [j, i]] -= weight
+                target[i] -= weight * step
+                target[j] += weight * step
+        gains = np.exp(np.clip(np.linalg.solve(matrix, target), -0.7, 0.7)).astype(np.float32)
+        for layer, gain in zip(self.layers, gains, strict=True):
+            layer.gain = layer.gain * gain
+            layer.base = layer.base * gain
+            layer.colour = layer.colour * gain
+
+    def _even_left_and_right(self) -> None:
+        """Takes out what is left of light from one side: broad differences of brightness between the two cheeks."""
+        mirror = self.model.mirror
+        for layer in self.layers:
+            both = np.minimum(layer.mass, layer.mass[mirror]) * self.regions.skin
+            if both.sum() < 20:
+                continue
+            grey = np.log(np.maximum(layer.base.mean(axis=1), 0.02))
+            difference = np.clip(0.5 * (grey[mirror] - grey), -0.35, 0.35)
+            system = sparse.diags(both + 0.02) + 4.0 * self.laplacian
+            broad = splu(system.tocsc()).solve((both * difference).astype(np.float64))
+            gain = np.exp(EVENING * broad).astype(np.float32)[:, None]
+            layer.gain, layer.base = layer.gain * gain, layer.base * gain
+            layer.colour = layer.colour * self.coarse.interpolate(gain, self.triangles)
+
+    def _share_detail(self) -> None:
+        """Weights of the layers' detail at the coarse texels, in sum at most 1; adds mirrored layers if they help."""
+        trusted = [self._feather(smoothstep(*TRUSTED, layer.quality)) for layer in self.layers]
+        self.covered = self._divide(self.layers, trusted)
+        if not self.layers:
+            return
+        mirrored, mirrored_trust = [], []
+        for layer in list(self.layers):
+            other = self._layer(layer.evidence, self.model.mirror)
+            tone = np.median((layer.gain / layer.evidence.gain)[self.regions.skin], axis=0)
+            other.gain, other.base, other.colour = (value * tone for value in (other.gain, other.base, other.colour))
+            trust = self._feather(smoothstep(*TRUSTED, other.quality)) * (1 - self.covered)
+            if trust.mean() > MIRRORED_SHARE:
+                mirrored.append(other)
+                mirrored_trust.append(trust)
+        self._divide(mirrored, mirrored_trust)
+        for layer in mirrored:
+            layer.weight *= 1 - self.covered
+        self.mirrored = mirrored
+        self.covered = self.covered + sum((layer.weight for layer in mirrored), np.zeros_like(self.covered))
+
+    @staticmethod
+    def _divide(layers: list[_Layer], trusted: list[np.ndarray]) -> np.ndarray:
+        """Shares of the layers by quality; returns how far they cover the texels together."""
+        if not layers:
+            return np.zeros(0, np.float32)
+        strength = [
+            trust * (layer.quality + 1e-3) ** VIEW_SHARPNESS for layer, trust in zip(layers, trusted, strict=True)
+        ]
+        total = np.maximum(sum(strength), 1e-12)
+        together = np.maximum.reduce(trusted)
+        for layer, one in zip(layers, strength, strict=True):
+            layer.weight = (together * one / total).astype(np.float32)
+        return together
+
+    def _feather(self, weight: np.ndarray) -> np.ndarray:
+        """Softens weights inwards: never more trust than before."""
+        image = self.coarse.image(weight.astype(np.float32))
+        radius = self.side / 512
+        soft = cv2.erode(image, np.ones((3, 3), np.uint8))
+        soft = cv2.GaussianBlur(soft, (0, 0), 2.0 * radius)
+        return np.minimum(soft.reshape(-1)[self.coarse.texel], weight)
+
+    # The base ---------------------------------------------------------------------------------------------------------
+
+    def _complete(self) -> np.ndarray:
+        """(V, 3) float32: a colour for every vertex."""
+        count, skin = len(self.model.mean), self.regions.skin
+        if not self.layers:
+            return self._plain()
+        strength = [layer.mass * (self._vertex_quality(layer) + 1e-3) ** VIEW_SHARPNESS for layer in self.layers]
+        total = np.maximum(sum(strength), 1e-12)
+        colour = sum(s[:, None] * layer.base for s, layer in zip(strength, self.layers, strict=True)) / total[:, None]
+        mass = np.maximum.reduce([layer.mass for layer in self.layers]) * skin
+        seed = mass * self.regions.seed
+        if seed.sum() < 5:
+            seed = mass + 1e-6
+        tone = _weighted_median(colour, seed) if mass.sum() > 5 else PLAIN_SKIN
+        self.tone = tone
+        mirror = self.model.mirror
+        borrowed = MIRROR_TRUST * mass[mirror] * (1 - mass)
+        weight = mass + borrowed
+        wanted = mass[:, None] * colour + borrowed[:, None] * colour[mirror] + FALLBACK_WEIGHT * tone
+        system = sparse.diags(weight + FALLBACK_WEIGHT) + STIFFNESS * self.laplacian
+        solution = splu(system.tocsc()).solve(wanted.astype(np.float64))
+        return solution.astype(np.float32).reshape(count, 3)
+
+    def _vertex_quality(self, layer: _Layer) -> np.ndarray:
+        corner = self.triangles[self.coarse.triangle].reshape(-1)
+        count = len(self.model.mean)
+        sums = np.bincount(corner, np.repeat(layer.quality, 3), minlength=count)
+        return (sums / np.maximum(np.bincount(corner, minlength=count), 1)).astype(np.float32)
+
+    def _plain(self) -> np.ndarray:
+        colour = np.tile(PLAIN_SKIN, (len(self.model.mean), 1))
+        for name, tint, share in (("lips", PLAIN_LIPS, 0.8), ("brows", PLAIN_BROWS, 0.8)):
+            chosen = self.model.masks.get(name)
+            if chosen is not None:
+                colour[chosen] += share * (tint - colour[chosen])
+        self.tone, self.mirrored = PLAIN_SKIN, []
+        self.covered = np.zeros(len(self.coarse.texel), np.float32)
+        return colour
+
+    # The texture ------------------------------------------------------------------------------------------------------
+
+    def paint(self, skin: TexelMap) -> np.ndarray:
+        """(N, 3) float32 encoded colours of the skin's texels."""
+        row, column = np.divmod(skin.texel, self.size)
+        share = np.float32(self.side / self.size)
+        x = (column.astype(np.float32) + np.float32(0.5)) * share - np.float32(0.5)
+        y = (row.astype(np.float32) + np.float32(0.5)) * share - np.float32(0.5)
+        ground = self.coarse.interpolate(self.base, self.triangles)
+        layers = [*self.layers, *self.mirrored]
+        for layer in layers:
+            ground -= layer.weight[:, None] * self._own_base(layer)
+        # Weights and the ground that goes with them are blurred alike by the enlargement, so they stay in step.
+        result = _remap(self.coarse.image(ground), x[None], y[None])[0]
+        for layer in layers:
+            factor = self.coarse.image(self.coarse.interpolate(layer.gain, self.triangles) * layer.weight[:, None])
+            rows = np.flatnonzero(_remap(self.coarse.image(layer.weight), x[None], y[None])[0] > 1 / 512)
+            if not len(rows):
+                continue
+            part = TexelMap(self.size, skin.texel[rows], skin.triangle[rows], skin.barycentric[rows])
+            picture = self._photograph(layer, part)
+            picture *= _remap(factor, x[None, rows], y[None, rows])[0]
+            result[rows] += picture
+        missing = _remap(self.coarse.image(1 - self.covered), x[None], y[None])[0]
+        rows = np.flatnonzero(missing > 0.02)
+        grain = self._grain()[row[rows] % 512, column[rows] % 512]
+        result[rows] *= 1 + (missing[rows] * grain)[:, None]
+        return result
+
+    def _own_base(self, layer: _Layer) -> np.ndarray:
+        """(N, 3) at the coarse texels: the layer's smooth colours, the common base where it knows none."""
+        sure = layer.mass[:, None]
+        mixed = (sure * layer.base + 1e-3 * self.base) / (sure + 1e-3)
+        return self.coarse.interpolate(mixed, self.triangles)
+
+    def _photograph(self, layer: _Layer, part: TexelMap) -> np.ndarray:
+        """(N, 3) float32: the photograph's colours at texels, at the texture's resolution."""
+        one = layer.evidence
+        camera, image = one.crop_camera, one.crop
+        places = camera.project(one.vertices[layer.source]).astype(np.float32)
+        places = np.nan_to_num(places, nan=-10.0, posinf=-10.0, neginf=-10.0)
+        place = part.interpolate(places, self.triangles)
+        density = _pixels_per_texel(places[self.triangles], self._texel_areas()[:, None], part.triangle)
+        if density > 1.5:
+            width, height = (max(1, round(length * 1.2 / density)) for length in (camera.width, camera.height))
+            place *= np.array([width / camera.width, height / camera.height], np.float32)
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        interpolation = cv2.INTER_CUBIC if density < 0.8 else cv2.INTER_LINEAR
+        picture = _remap(image, place[None, :, 0] - 0.5, place[None, :, 1] - 0.5, interpolation)[0]
+        return picture.astype(np.float32) / 255
+
+    def _texel_areas(self) -> np.ndarray:
+        """(T,) area of each triangle in texels."""
+        corners = self.model.topology.uv[self.model.topology.triangle_uv] * self.size
+        return _area(corners)
+
+    def _grain(self) -> np.ndarray:
+        """(512, 512) float32: pores and blotches of unseen skin, relative, repeats without a seam."""
+        generator = np.random.default_rng(7)
+        white = generator.standard_normal((512, 512)).astype(np.float32)
+        result = np.zeros_like(white)
+        scale = self.size / 2048
+        for sigma, share in ((0.8, 0.45), (2.0, 0.35), (7.0, 0.45), (24.0, 0.5)):
+            padded = np.pad(white, 128, mode="wrap")
+            band = cv2.GaussianBlur(padded, (0, 0), max(sigma * scale, 0.3))[128:-128, 128:-128]
+            result += share * band / max(float(band.std()), 1e-6)
+            white = np.roll(white, 171, axis=0).T.copy()
+        return result / result.std() * self._grain_strength()
+
+    def _grain_strength(self) -> float:
+        """Relative standard deviation of the person's bare skin below some 3 mm, from the sharpest photograph."""
+        found = [0.012]
+        for one in self.evidence:
+            where = one.on_skin & (one.silhouette_mm > 8) & (one.skin > 0.9)
+            seed = np.zeros(where.shape, bool)
+            seed[where] = one.at_pixels(self.regions.seed, where) > 0.9
+            if seed.sum() < 200:
+                continue
+            grey = one.image.astype(np.float32).mean(axis=2)
+            detail = grey - cv2.GaussianBlur(grey, (0, 0), max(1.0, 0.0015 / one.metres_per_pixel))
+            found.append(1.48 * float(np.median(np.abs(detail[seed]))) / max(float(grey[seed].mean()), 1.0))
+        return float(np.clip(max(found), 0.008, 0.025))
+
+
+def _laplacian(triangles: np.ndarray, count: int) -> sparse.csr_matrix:
+    """Graph Laplacian of the mesh, rows scaled by nothing: sum over neighbours of (x_i - x_j); (V, V)."""
+    start = triangles[:, [0, 1, 2]].reshape(-1)
+    end = triangles[:, [1, 2, 0]].reshape(-1)
+    link = sparse.coo_matrix((np.ones(len(start)), (start, end)), shape=(count, count)).tocsr()
+    link = ((link + link.T) > 0).astype(np.float64)
+    return sparse.diags(np.asarray(link.sum(axis=1)).ravel()) - link
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Of each column of (N, C), with weights (N,)."""
+    result = []
+    for column in values.T:
+        order = np.argsort(column)
+        total = np.cumsum(weights[order])
+        result.append(column[order][np.searchsorted(total, total[-1] / 2)])
+    return np.array(result, np.float32)
+
+
+def _area(corners: np.ndarray) -> np.ndarray:
+    """(T, 3, 2) -> (T,) areas."""
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    return np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / 2
+
+
+def _pixels_per_texel(corners: np.ndarray, texel_areas: np.ndarray, chosen: np.ndarray) -> float:
+    """Median length of a texel in pixels of the photograph, over the triangles of the chosen texels."""
+    ratio = _area(corners) / np.maximum(texel_areas[:, 0], 1e-6)
+    return float(np.sqrt(np.median(ratio[chosen[:: max(1, len(chosen) // 5000)]])))

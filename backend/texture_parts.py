@@ -1,0 +1,192 @@
+"""Painted colours of what photographs hardly show: eyeballs, teeth, tongue, the inside of the mouth, lashes.
+
+Everything is painted from the place of a texel on the model's mean head, so any UV layout will do. Lengths in metres,
+colours sRGB-encoded in [0, 1].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backend.face_models.morphable_model import MorphableModel
+from backend.rendering.uv_baking import TexelMap
+from backend.texture_evidence import Evidence, smoothstep
+
+DEFAULT_IRIS = np.array([0.36, 0.25, 0.17], np.float32)
+IRIS_RADIUS_M = 0.0059
+PUPIL_SHARE = 0.33
+"""Radius of the pupil as a share of the iris'."""
+SCLERA = np.array([0.90, 0.875, 0.85], np.float32)
+SCLERA_BACK = np.array([0.80, 0.62, 0.57], np.float32)
+ENAMEL = np.array([0.91, 0.87, 0.78], np.float32)
+GUM = np.array([0.72, 0.42, 0.40], np.float32)
+TONGUE = np.array([0.70, 0.38, 0.36], np.float32)
+MOUTH = np.array([0.52, 0.24, 0.22], np.float32)
+LASHES = np.array([0.11, 0.08, 0.065], np.float32)
+
+TOOTH_WIDTHS_MM = {"upper": (8.6, 6.6, 7.6, 7.1, 6.8, 10.4, 9.8), "lower": (5.3, 5.7, 6.9, 7.0, 7.1, 11.4, 10.8)}
+"""From the middle backwards: incisors, canine, premolars, molars; means of crown widths (Wheeler's Dental Anatomy)."""
+CROWN_HEIGHT_M = {"upper": 0.0100, "lower": 0.0090}
+
+
+def paint_parts(
+    model: MorphableModel, texels: TexelMap, colours: np.ndarray, evidence: list[Evidence], seed: int = 0
+) -> None:
+    """Fills in the texels of every part but the skin.
+
+    Args:
+        model: the face model; parts named as in the open head.
+        texels: the texel map.
+        colours: (N, 3) float32 of the texels, written to.
+        evidence: the photographs, for the colour of the irises.
+        seed: of the small irregularities.
+    """
+    topology = model.topology
+    part_of_face = np.full(len(topology.faces), -1)
+    for number, (start, end) in enumerate(topology.part_faces):
+        part_of_face[start:end] = number
+    part = part_of_face[topology.triangle_face[texels.triangle]]
+    iris = iris_colour(model, evidence)
+    for number, name in enumerate(topology.part_names):
+        rows = np.flatnonzero(part == number)
+        if not len(rows) or name == "skin":
+            continue
+        chosen = TexelMap(texels.size, texels.texel[rows], texels.triangle[rows], texels.barycentric[rows])
+        place = chosen.interpolate(model.mean, topology.triangles)
+        vertices = model.mean[topology.part_vertices(name)]
+        if name.startswith("eyeball"):
+            colours[rows] = paint_eye(place, vertices, iris, np.random.default_rng(seed))
+        elif name.startswith("teeth"):
+            colours[rows] = paint_teeth(place, vertices, name.removeprefix("teeth_"))
+        elif name == "tongue":
+            colours[rows] = _paint_tongue(place, vertices, np.random.default_rng(seed))
+        elif name == "mouth_inside":
+            colours[rows] = _paint_mouth(place, vertices)
+        elif name == "lashes":
+            colours[rows] = LASHES
+
+
+def paint_eye(place: np.ndarray, vertices: np.ndarray, iris: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Pupil, iris with fibres and a dark rim, sclera that reddens backwards.
+
+    Args:
+        place: (N, 3) of the texels, on an eyeball that looks along +Z.
+        vertices: (M, 3) of that eyeball, for its middle.
+        iris: (3,) mean colour.
+        generator: of the fibres.
+
+    Returns:
+        (N, 3) float32.
+    """
+    centre = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
+    x, y, z = (place - centre).T
+    radius = float(np.ptp(vertices[:, 1])) / 2
+    share = np.hypot(x, y) / IRIS_RADIUS_M
+    share = np.where(z > 0, share, 9.0)
+    angle = np.arctan2(y, x)
+    fibres = np.zeros(len(place))
+    for waves in (23, 37, 61, 97):
+        phase, bend = generator.uniform(0, 2 * np.pi), generator.uniform(-3, 3)
+        fibres += np.sin(waves * angle + phase + bend * share + 1.5 * np.sin(5 * angle + phase)) / 4
+    tone = 0.92 + 0.24 * fibres * smoothstep(PUPIL_SHARE, 0.6, share)
+    tone += 0.28 * np.exp(-(((share - 0.52) / 0.11) ** 2))  # the collarette
+    tone *= 1 - 0.62 * smoothstep(0.80, 1.0, share)
+    warm = np.exp(-(((share - 0.42) / 0.12) ** 2))[:, None] * np.array([0.06, 0.025, -0.01])
+    inner = iris * tone[:, None] + warm
+    back = smoothstep(0.2, 1.0, np.arccos(np.clip(z / radius, -1, 1)) / (0.75 * np.pi))[:, None]
+    side = np.clip(np.abs(x) / radius - 0.55, 0, 1)[:, None] * 0.35
+    white = SCLERA + (SCLERA_BACK - SCLERA) * np.clip(0.85 * back**1.5 + side, 0, 1)
+    result = inner + (white - inner) * smoothstep(0.93, 1.06, share)[:, None]
+    result *= smoothstep(PUPIL_SHARE - 0.03, PUPIL_SHARE + 0.03, share)[:, None] * 0.97 + 0.03
+    return np.clip(result, 0, 1).astype(np.float32)
+
+
+def paint_teeth(place: np.ndarray, vertices: np.ndarray, jaw: str) -> np.ndarray:
+    """Enamel with the gaps between teeth, a darker neck and gum.
+
+    Args:
+        place: (N, 3) of the texels.
+        vertices: (M, 3) of the row of teeth.
+        jaw: "upper" or "lower".
+    """
+    jaw = jaw if jaw in TOOTH_WIDTHS_MM else "upper"
+    height = vertices[:, 1].min() if jaw == "upper" else vertices[:, 1].max()
+    above = (place[:, 1] - height) * (1 if jaw == "upper" else -1)  # from the biting edge to the gum
+    along = np.abs(_arc_length(place, vertices)) * 1000
+    borders = np.concatenate([[0.0], np.cumsum(TOOTH_WIDTHS_MM[jaw])])
+    nearest = borders[np.abs(along[:, None] - borders[None]).argmin(axis=1)] if len(along) else along
+    middle = np.clip(np.searchsorted(borders, along) - 1, 0, len(borders) - 2)
+    width = np.diff(borders)[middle]
+    across = np.clip((along - borders[middle]) / width, 0, 1) * 2 - 1
+    crown = CROWN_HEIGHT_M[jaw]
+    # The gum arches over the middle of each tooth and reaches down between two.
+    gum_line = crown * (1.0 - 0.16 * across**2)
+    gap = np.exp(-(((along - nearest) / 0.35) ** 2)) * smoothstep(0.0, 0.0012, above)
+    neck = smoothstep(0.35 * crown, crown, above)
+    tooth = ENAMEL * (1 - 0.55 * gap[:, None]) * (1 - neck[:, None] * np.array([0.06, 0.12, 0.22]))
+    tooth = tooth + (np.array([0.88, 0.88, 0.86]) - tooth) * (0.35 * (1 - smoothstep(0, 0.0018, above)))[:, None]
+    back = smoothstep(0.015, 0.05, vertices[:, 2].max() - place[:, 2])[:, None]
+    tooth = tooth * (1 - 0.12 * back)
+    gum = smoothstep(0.0, 0.0006, above - gum_line)[:, None]
+    shade = 1 - 0.25 * np.exp(-(((above - gum_line) / 0.0006) ** 2))[:, None]
+    return np.clip((tooth + (GUM - tooth) * gum) * shade, 0, 1).astype(np.float32)
+
+
+def _arc_length(place: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    """Signed length along the outer curve of the row of teeth from its middle, metres; by direction from its inside."""
+    pivot = vertices[:, 2].max() - 0.6 * np.ptp(vertices[:, 2])
+    outer = vertices[np.hypot(vertices[:, 0], vertices[:, 2] - pivot) > 1e-4]
+    angle = np.arctan2(outer[:, 0], outer[:, 2] - pivot)
+    distance = np.hypot(outer[:, 0], outer[:, 2] - pivot)
+    table = np.linspace(0, max(np.abs(angle).max(), 0.1), 40)
+    reach = np.array([distance[np.abs(np.abs(angle) - value) < 0.2].max(initial=0) for value in table])
+    reach = np.interp(table, table[reach > 0], reach[reach > 0])
+    curve = np.stack([reach * np.sin(table), reach * np.cos(table)], axis=1)
+    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
+    direction = np.arctan2(place[:, 0], place[:, 2] - pivot)
+    return np.sign(direction) * np.interp(np.abs(direction), table, length)
+
+
+def _paint_tongue(place: np.ndarray, vertices: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    front = smoothstep(vertices[:, 2].min(), vertices[:, 2].max(), place[:, 2])[:, None]
+    groove = np.exp(-((place[:, 0] / 0.0015) ** 2))[:, None]
+    grain = 1 + 0.05 * generator.standard_normal((len(place), 1))
+    return np.clip(TONGUE * (0.72 + 0.28 * front) * (1 - 0.12 * groove) * grain, 0, 1).astype(np.float32)
+
+
+def _paint_mouth(place: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    front = smoothstep(vertices[:, 2].max() - 0.05, vertices[:, 2].max(), place[:, 2])[:, None]
+    return np.clip(MOUTH * (0.45 + 0.65 * front), 0, 1).astype(np.float32)
+
+
+def iris_colour(model: MorphableModel, evidence: list[Evidence]) -> np.ndarray:
+    """(3,) mean colour of the irises, from the darker part of what shows of the eyeballs; brown where none does.
+
+    Independent of the gaze: the aperture is split by brightness into pupil and lash shadow (darkest), iris, and sclera.
+    """
+    names = model.topology.part_names
+    samples = []
+    for one in evidence:
+        for name in names:
+            if not name.startswith("eyeball"):
+                continue
+            rows = model.topology.part(name)
+            face = model.topology.triangle_face[one.triangle]
+            where = one.covered & (face >= rows.start) & (face < rows.stop)
+            pixels = one.image[where].astype(np.float32) / 255
+            if len(pixels) < 40:
+                continue
+            brightness = pixels.mean(axis=1)
+            low, high = np.quantile(brightness, [0.12, 0.42])
+            if np.quantile(brightness, 0.85) < 1.15 * np.median(brightness[brightness <= high]):
+                continue  # no white to be seen: shut, or too blurred
+            chosen = (brightness >= low) & (brightness <= high)
+            lit = np.median(one.gain[model.topology.part_vertices(name)], axis=0)
+            samples.append((len(pixels), np.median(pixels[chosen], axis=0) * lit))
+    if not samples:
+        return DEFAULT_IRIS
+    colour = np.average([sample[1] for sample in samples], axis=0, weights=[sample[0] for sample in samples])
+    # Lids and lashes shade the eye; the albedo is brighter.
+    colour = colour * 1.25
+    brightness = colour.mean()
+    return np.clip(colour * np.clip(brightness, 0.20, 0.62) / max(brightness, 1e-3), 0, 1).astype(np.float32)
