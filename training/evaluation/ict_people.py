@@ -6,6 +6,7 @@ not use.
 
 import hashlib
 import io
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from backend.rendering.shading import (
 )
 from training.evaluation.now import crop_to_face
 
-FIRST_SEED = 10_000
+FIRST_SEED, FIRST_WINKING_SEED = 10_000, 20_000
 YAWS_DEGREES = (-30, 0, 30)
 PICTURE_SIZE = 768
 FOCAL_35MM = 85.0
@@ -94,6 +95,12 @@ class IctPerson:
 def ict_person(model: IctFaceKit, number: int) -> IctPerson:
     """Person `number` (0, 1, …): identity from N(0, 1); of eight, four have an eye shut; every second four grimace."""
     return make_person(model, FIRST_SEED + number, EYE_STATES[number % 8], with_expression=(number // 4) % 2 == 1)
+
+
+def winking_person(model: IctFaceKit, number: int) -> IctPerson:
+    """Winking person `number` (0, 1, …): one eye shut, left and right by turns, half with an expression."""
+    closure = {"left": float(number % 2 == 0), "right": float(number % 2 == 1)}
+    return make_person(model, FIRST_WINKING_SEED + number, closure, with_expression=(number // 2) % 2 == 1)
 
 
 def make_person(model: IctFaceKit, seed: int, closure: dict[str, float], *, with_expression: bool) -> IctPerson:
@@ -354,25 +361,28 @@ class IctSubject:
     eyeball_radius: float
 
 
-def subjects(path: Path, people: int, cache: Path | None = None):
-    """Yields `IctSubject` 0 to `people` - 1, from the cache where this code and this file made it before.
+def subjects(
+    path: Path, people: int, cache: Path | None = None, make: Callable[[IctFaceKit, int], IctPerson] = ict_person
+) -> Iterator[IctSubject]:
+    """Subjects 0 to `people` - 1, from the cache where this code and this file made them before.
 
     Args:
         path: the ICT-FaceKit file.
         people: how many.
         cache: a folder that may be written; None to make all anew.
+        make: what makes person number n: `ict_person` or `winking_person`.
     """
     model = painter = None
     folder = cache / _recipe_hash(path) if cache else None
     for number in range(people):
-        stored = folder / f"person_{number:03}.npz" if folder else None
+        stored = folder / f"{make.__name__}_{number:03}.npz" if folder else None
         if stored is not None and stored.is_file():
             yield _load_subject(stored)
             continue
         if model is None:
             model = IctFaceKit(path)
             painter = IctPainter(model)
-        subject = _make_subject(model, painter, ict_person(model, number))
+        subject = _make_subject(model, painter, make(model, number))
         if stored is not None:
             stored.parent.mkdir(parents=True, exist_ok=True)
             _save_subject(stored, subject)

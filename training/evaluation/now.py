@@ -21,6 +21,7 @@ COARSE_SETTLED, SETTLED = 1e-5, 1e-4  # relative change of the sum of squares at
 COARSE_POINTS = 2000
 CANDIDATES = 4
 CANDIDATE_GROWTH = 4
+SIZES_PER_OCTAVE = 2  # classes of triangle size for each doubling
 
 
 @dataclass(frozen=True)
@@ -213,8 +214,8 @@ def _rotation(axis_angle: np.ndarray) -> np.ndarray:
 class Surface:
     """A triangle mesh that answers which of its points is closest, exactly and fast.
 
-    Large triangles are cut for the search until all are of like size; then only those can hold the closest point whose
-    centre is nearer than the best distance found plus the largest radius, which a k-d tree of the centres tells.
+    Triangles are sorted by size, each size in a k-d tree of its centres: only those can hold the closest point whose
+    centre is nearer than the best distance found so far plus the largest radius of their size.
 
     Args:
         vertices: (V, 3) float.
@@ -222,13 +223,16 @@ class Surface:
     """
 
     def __init__(self, vertices: np.ndarray, triangles: np.ndarray):
-        corners = np.asarray(vertices, np.float64)[np.asarray(triangles)]
-        self.normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        self._corners = np.asarray(vertices, np.float64)[np.asarray(triangles)]
+        sides = self._corners[:, 1:] - self._corners[:, :1]
+        self.normals = np.cross(sides[:, 0], sides[:, 1])
         self.normals /= np.maximum(np.linalg.norm(self.normals, axis=1, keepdims=True), 1e-30)
-        self._corners, self._parent = _cut_large(corners)
         centres = self._corners.mean(1)
-        self._radius = float(np.linalg.norm(self._corners - centres[:, None], axis=2).max())
-        self._tree = cKDTree(centres)
+        radius = np.linalg.norm(self._corners - centres[:, None], axis=2).max(1)
+        size = np.floor(SIZES_PER_OCTAVE * np.log2(np.maximum(radius, 1e-12)))
+        groups = [np.flatnonzero(size == value) for value in np.unique(size)]
+        groups.sort(key=len, reverse=True)
+        self._sizes = [(cKDTree(centres[group]), group, float(radius[group].max())) for group in groups]
 
     def closest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The closest points of the surface.
@@ -242,48 +246,24 @@ class Surface:
         points = np.asarray(points, np.float64)
         best, triangle = np.empty_like(points), np.empty(len(points), np.int64)
         nearest = np.full(len(points), np.inf)
-        left, seen, candidates = np.arange(len(points)), 0, min(CANDIDATES, len(self._corners))
-        while len(left):
-            distance, index = self._tree.query(points[left], k=np.arange(seen + 1, candidates + 1))
-            row, column = np.nonzero(distance - self._radius < nearest[left][:, None])
-            piece, point = index[row, column], left[row]
-            found = closest_on_triangles(points[point], self._corners[piece])
-            away = np.linalg.norm(found - points[point], axis=1)
-            order = np.lexsort((away, row))
-            first = order[np.unique(row[order], return_index=True)[1]]  # the best candidate of every point
-            first = first[away[first] < nearest[point[first]]]
-            best[point[first]], nearest[point[first]] = found[first], away[first]
-            triangle[point[first]] = self._parent[piece[first]]
-            if candidates == len(self._corners):
-                break
-            left = left[distance[:, -1] - self._radius < nearest[left]]
-            seen, candidates = candidates, min(candidates * CANDIDATE_GROWTH, len(self._corners))
+        for tree, group, radius in self._sizes:
+            left, seen, candidates = np.arange(len(points)), 0, min(CANDIDATES, len(group))
+            while len(left):
+                distance, index = tree.query(points[left], k=np.arange(seen + 1, candidates + 1))
+                row, column = np.nonzero(distance - radius < nearest[left][:, None])
+                piece, point = group[index[row, column]], left[row]
+                found = closest_on_triangles(points[point], self._corners[piece])
+                away = np.linalg.norm(found - points[point], axis=1)
+                order = np.lexsort((away, row))
+                first = order[np.unique(row[order], return_index=True)[1]]  # the best candidate of every point
+                first = first[away[first] < nearest[point[first]]]
+                best[point[first]], nearest[point[first]] = found[first], away[first]
+                triangle[point[first]] = piece[first]
+                if candidates == len(group):
+                    break
+                left = left[distance[:, -1] - radius < nearest[left]]
+                seen, candidates = candidates, min(candidates * CANDIDATE_GROWTH, len(group))
         return best, triangle
-
-
-def _cut_large(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles (T, 3, 3), those larger than most cut at the middle of their longest edge: pieces and their parents."""
-    longest = _edge_lengths(corners).max(1)
-    limit = max(float(np.percentile(longest, 75)), float(longest.max()) / 64)
-    parent = np.arange(len(corners))
-    done, done_parent = [], []
-    while len(corners):
-        lengths = _edge_lengths(corners)
-        small = lengths.max(1) <= limit
-        done.append(corners[small])
-        done_parent.append(parent[small])
-        corners, parent, lengths = corners[~small], parent[~small], lengths[~small]
-        rows, edge = np.arange(len(corners)), lengths.argmax(1)
-        start, end, other = corners[rows, edge], corners[rows, (edge + 1) % 3], corners[rows, (edge + 2) % 3]
-        middle = (start + end) / 2
-        corners = np.concatenate([np.stack([start, middle, other], 1), np.stack([middle, end, other], 1)])
-        parent = np.concatenate([parent, parent])
-    return np.concatenate(done), np.concatenate(done_parent)
-
-
-def _edge_lengths(corners: np.ndarray) -> np.ndarray:
-    """(T, 3): the edges 0-1, 1-2, 2-0 of triangles (T, 3, 3)."""
-    return np.linalg.norm(corners - np.roll(corners, -1, axis=1), axis=2)
 
 
 def closest_on_triangles(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
