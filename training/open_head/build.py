@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.face_models.morphable_model import KeyOffsets, split_quads
+from backend.face_models.morphable_model import KeyOffsets, SurfacePoints, split_quads
 from backend.face_models.open_head import ASSET
 from training.open_head.array_file import write_arrays
 from training.open_head.face_units import key_shapes
 from training.open_head.head_mesh import PART_NAMES, HeadMesh, build_head_mesh
 from training.open_head.identity import IdentityModes, SliderStatistics, principal_modes
 from training.open_head.landmarks import IBUG_68_IN_478, embed_478, plain_colours
+from training.open_head.lid_rig import make_lid_rig
 from training.open_head.makehuman import MakeHumanData
-from training.open_head.regions import region_masks
+from training.open_head.regions import base_masks, region_masks
 
 logger = logging.getLogger(__name__)
 
@@ -38,22 +39,28 @@ def recentred_offsets(offsets: np.ndarray, head: HeadMesh) -> np.ndarray:
     return offsets - middle[..., None, :]
 
 
-def build_identity(data: MakeHumanData, head: HeadMesh, statistics: SliderStatistics | None) -> IdentityModes:
-    """Mean and modes of the population, in metres, recentred."""
+def identity_sliders(data: MakeHumanData, head: HeadMesh) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """MakeHuman's mean head (V, 3) and its sliders, name -> (V, 3) at value 1, in metres, recentred."""
     everywhere = np.arange(len(data.base.vertices))
     sliders = {
         name: METRIC_SCALE * recentred_offsets(head.binding @ offset.astype(np.float64), head)
         for name, offset in data.sliders(everywhere).items()
     }
-    statistics = statistics or SliderStatistics.uninformed(
-        tuple(name for name in sliders if not name.startswith(("age-child", "muscle")))
-    )
     mean = head.mean * METRIC_SCALE
     for ball in head.eyeballs:  # eyes do not grow with the head
         mean[ball] = head.eyeball.vertices + mean[ball].mean(axis=0) - METRIC_SCALE * head.eyeball.vertices.mean(axis=0)
+    return recentred(mean, head), sliders
+
+
+def build_identity(data: MakeHumanData, head: HeadMesh, statistics: SliderStatistics | None) -> IdentityModes:
+    """Mean and modes of the population, in metres, recentred."""
+    mean, sliders = identity_sliders(data, head)
+    statistics = statistics or SliderStatistics.uninformed(
+        tuple(name for name in sliders if not name.startswith(("age-child", "muscle")))
+    )
     weight = np.zeros(len(mean))
     weight[np.unique(head.part("skin"))] = 1.0
-    return principal_modes(recentred(mean, head), sliders, statistics, MODES, weight)
+    return principal_modes(mean, sliders, statistics, MODES, weight)
 
 
 def quantised(modes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,8 +77,9 @@ def build_arrays(data: MakeHumanData, statistics: SliderStatistics | None) -> di
     mean = identity.mean
     names, shapes = key_shapes(data, head, METRIC_SCALE)
     keys = KeyOffsets.from_dense(names, shapes, smallest=5e-6)
-    masks = region_masks(data, head, mean)
     triangles = split_quads(head.faces)
+    first_sight = SurfacePoints(*embed_478(mean, triangles, plain_colours(base_masks(data, head, mean)))[:2])
+    masks = region_masks(data, head, mean, first_sight.apply(mean))
     vertices478, barycentric478, _ = embed_478(mean, triangles, plain_colours(masks))
     picked = list(IBUG_68_IN_478)
     identity_q, identity_step = quantised(identity.modes)
@@ -103,6 +111,7 @@ def build_arrays(data: MakeHumanData, statistics: SliderStatistics | None) -> di
         "landmarks478_barycentric": barycentric478,
         "neck_loop": head.neck_loop.astype(np.int32),
         "metric_scale": np.float32(METRIC_SCALE),
+        **make_lid_rig(data).renumbered(head.base_index).to_arrays(),
     }
 
 

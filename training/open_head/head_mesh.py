@@ -58,6 +58,12 @@ class HeadMesh:
         start, end = self.part_faces[PART_NAMES.index(name)]
         return self.faces[start:end]
 
+    @property
+    def outer_skin(self) -> np.ndarray:
+        """(N, 4) faces of the skin without the lining of the eye sockets."""
+        rows = np.arange(*self.part_faces[PART_NAMES.index("skin")])
+        return self.faces[np.setdiff1d(rows, self.socket_faces)]
+
 
 def quad_edges(faces: np.ndarray) -> np.ndarray:
     """(4F, 2) directed edges of (F, 4) quads, corner by corner."""
@@ -178,7 +184,7 @@ def build_head_mesh(data: MakeHumanData) -> HeadMesh:
     weights = [sparse.csr_matrix((np.ones(count), (np.arange(count), base_index)), (count, len(base.vertices)))]
     mean = [data.mean[base_index]]
     for side in ("l", "r"):
-        helper = np.unique(base.faces[base.group_faces(f"helper-{side}-eye")])
+        helper = np.unique(base.faces[base.face_group == f"helper-{side}-eye"])
         extent = data.mean[helper]
         centre = (extent.min(axis=0) + extent.max(axis=0)) / 2
         centre[2] = extent[:, 2].max() - ball.vertices[:, 2].max()

@@ -45,7 +45,7 @@ def plain_colours(masks: dict[str, np.ndarray]) -> np.ndarray:
     """(V, 3) uint8 sRGB: skin with tinted lips, brows, irises, teeth."""
     colours = np.tile(np.array(COLOURS["skin"], np.uint8), (len(masks["lips"]), 1))
     for name, colour in COLOURS.items():
-        if name != "skin":
+        if name in masks:
             colours[masks[name]] = colour
     return colours
 
