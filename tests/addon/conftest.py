@@ -1,0 +1,191 @@
+"""A small made-up head as a result folder, and a way to run a piece of code in each Blender."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backend.environment import clean_variables
+from backend.rendering.camera import Camera
+from backend.result_folder import Corrective, FaceModelCredit, HeadResult, PhotographResult, write_result
+
+SCENARIOS = Path(__file__).with_name("blender_scenarios.py")
+BLENDER_VERSIONS = ("4.2", "4.5", "5.0")
+ARKIT_KEYS = tuple(
+    "browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft "
+    "cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft eyeLookInRight "
+    "eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight eyeWideLeft "
+    "eyeWideRight jawForward jawLeft jawOpen jawRight mouthClose mouthDimpleLeft mouthDimpleRight mouthFrownLeft "
+    "mouthFrownRight mouthFunnel mouthLeft mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight "
+    "mouthPucker mouthRight mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft "
+    "mouthSmileRight mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft "
+    "noseSneerRight tongueOut".split()
+)
+PHOTOGRAPH_VALUES = (
+    {"eyeBlinkLeft": 0.25, "jawOpen": 0.5, "mouthSmileRight": 1.0, "eyeBlinkLeftCorrective": 0.75},
+    {"browInnerUp": 0.125, "tongueOut": 0.75},
+)
+
+
+@pytest.fixture(scope="session")
+def made_up_head() -> HeadResult:
+    """Every part, quads and triangles, UV seams, 52 keys and 2 correctives, two photographs; nothing symmetric."""
+    random = np.random.default_rng(4)
+    patches = {
+        "skin": _ball((0.0, -0.03, -0.07), (0.08, 0.13, 0.1), rings=14, columns=20),
+        "mouth_inside": _ball((0.0, -0.07, 0.0), (0.02, 0.015, 0.02), rings=5, columns=8),
+        "eyeball_left": _ball((0.031, 0.0, 0.0), (0.012, 0.012, 0.012), rings=6, columns=9),
+        "eyeball_right": _ball((-0.031, 0.0, 0.0), (0.012, 0.012, 0.012), rings=6, columns=9),
+        "teeth_upper": _ball((0.0, -0.062, 0.012), (0.02, 0.004, 0.01), rings=4, columns=7),
+        "teeth_lower": _ball((0.0, -0.072, 0.011), (0.02, 0.004, 0.01), rings=4, columns=7),
+        "tongue": _ball((0.001, -0.068, 0.005), (0.01, 0.003, 0.012), rings=4, columns=6),
+        "lashes": _strip((0.02, 0.01, 0.014), columns=6, rows=2),
+    }
+    vertices, uv, faces, face_uv, part_faces = [], [], [], [], []
+    side = 1.0 / len(patches)
+    for number, (points, corners, of_points, of_corners) in enumerate(patches.values()):
+        offset, uv_offset = sum(map(len, vertices)), sum(map(len, uv))
+        start = sum(map(len, faces))
+        vertices.append(points + random.normal(scale=2e-4, size=points.shape))
+        uv.append(corners * [side * 0.95, 0.95] + [number * side, 0.02])
+        faces.append(np.where(of_points < 0, -1, of_points + offset))
+        face_uv.append(np.where(of_corners < 0, -1, of_corners + uv_offset))
+        part_faces.append((start, start + len(of_points)))
+    vertices = np.concatenate(vertices).astype(np.float32)
+    names = (*ARKIT_KEYS, "eyeBlinkLeftCorrective", "eyeBlinkRightCorrective")
+    key_index, key_offset = [], []
+    for key in range(len(names)):
+        moved = np.sort(random.choice(len(vertices), size=40, replace=False))
+        key_index.append(np.stack([np.full(40, key), moved], axis=1))
+        key_offset.append(random.normal(scale=0.004, size=(40, 3)))
+    weights = np.zeros((2, len(names)), np.float32)
+    for photograph, values in enumerate(PHOTOGRAPH_VALUES):
+        for name, value in values.items():
+            weights[photograph, names.index(name)] = value
+    first = Camera.orbit(0.2, -0.1, 0.7, 300, 400, focal_35mm=50)
+    first.cx, first.cy = 141.5, 214.25
+    second = Camera.orbit(-0.6, 0.25, 0.5, 420, 280, focal_35mm=35)
+    second.fy *= 1.25
+    return HeadResult(
+        vertices=vertices,
+        faces=np.concatenate(faces).astype(np.int32),
+        uv=np.concatenate(uv).astype(np.float32),
+        face_uv=np.concatenate(face_uv).astype(np.int32),
+        part_names=tuple(patches),
+        part_faces=np.array(part_faces, np.int32),
+        key_names=names,
+        key_index=np.concatenate(key_index).astype(np.int32),
+        key_offset=np.concatenate(key_offset).astype(np.float32),
+        key_weights=weights,
+        landmarks68=vertices[:68].copy(),
+        face_model=FaceModelCredit("made_up", "CC0-1.0", "Anyone may use it.", True),
+        photographs=(
+            PhotographResult("photo_1.jpg", first, "none", 0.01, {"left": 0.25, "right": 0.0}),
+            PhotographResult("photo_2.jpg", second, "none", 0.02, {"left": 0.0, "right": 0.0}),
+        ),
+        correctives={f"eyeBlink{side}Corrective": Corrective(f"eyeBlink{side}") for side in ("Left", "Right")},
+        software={"lifemask": "0.1.0"},
+        weights={},
+        timings={"fitting": 1.5},
+        warnings=("A sentence.",),
+    )
+
+
+@pytest.fixture(scope="session")
+def result_folder(made_up_head: HeadResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The made-up head as a complete result folder, in a place whose name is not ASCII. Not to be changed."""
+    folder = tmp_path_factory.mktemp("Köpfe und Gesichter")
+    write_made_up_result(folder, made_up_head)
+    return folder
+
+
+def write_made_up_result(folder: Path, head: HeadResult) -> None:
+    write_result(folder, head)
+    random = np.random.default_rng(1)
+    Image.fromarray(random.integers(90, 220, (64, 64, 3), dtype=np.uint8)).save(folder / "albedo.png")
+    for photograph in head.photographs:
+        size = (photograph.camera.width, photograph.camera.height)
+        Image.new("RGB", size, (120, 90, 70)).save(folder / photograph.file)
+
+
+@pytest.fixture(scope="session", params=BLENDER_VERSIONS)
+def blender_version(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def in_blender(blender_python, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict]:
+    """A function that runs one scenario of blender_scenarios.py in a Blender and returns what it measured.
+
+    Arrays come back as arrays, everything else as JSON has it.
+    """
+
+    def run(version: str, scenario: str, **arguments: str | Path) -> dict:
+        folder = tmp_path_factory.mktemp(f"{scenario}-{version}")
+        (folder / "resources" / "config").mkdir(parents=True)
+        variables = clean_variables()
+        variables["BLENDER_USER_RESOURCES"] = str(folder / "resources")
+        values = {name: str(value) for name, value in arguments.items()}
+        command = [blender_python(version), SCENARIOS, scenario, json.dumps(values), folder / "measured"]
+        ended = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
+        assert ended.returncode == 0, (
+            f"{scenario} in Blender {version}:\n{ended.stdout[-3000:]}\n{ended.stderr[-3000:]}"
+        )
+        measured = json.loads((folder / "measured.json").read_text("utf-8"))
+        with np.load(folder / "measured.npz", allow_pickle=False) as arrays:
+            measured.update({name: arrays[name] for name in arrays.files})
+        return measured
+
+    os.environ.pop("PYTHONHOME", None)
+    return run
+
+
+def _ball(centre, radii, rings: int, columns: int):
+    """An ellipsoid of quads with triangles at the poles and a seam in its UVs.
+
+    Returns points (V, 3), corners (T, 2) in 0..1, and (F, 4) indices into each, -1 in triangles.
+    """
+    points, corners, of_points, of_corners = [(0.0, 1.0, 0.0)], [], [], []
+    for ring in range(1, rings):
+        for column in range(columns):
+            polar, turn = np.pi * ring / rings, 2 * np.pi * column / columns
+            points.append((np.sin(polar) * np.sin(turn), np.cos(polar), np.sin(polar) * np.cos(turn)))
+    points.append((0.0, -1.0, 0.0))
+    corners = [(column / columns, ring / rings) for ring in range(rings + 1) for column in range(columns + 1)]
+
+    def point(ring: int, column: int) -> int:
+        if ring in (0, rings):
+            return 0 if ring == 0 else len(points) - 1
+        return 1 + (ring - 1) * columns + column % columns
+
+    def corner(ring: int, column: int) -> int:
+        return ring * (columns + 1) + column
+
+    for ring in range(rings):
+        for column in range(columns):
+            around = [(ring, column), (ring + 1, column), (ring + 1, column + 1), (ring, column + 1)]
+            if ring == 0:
+                around = around[:3]
+            elif ring == rings - 1:
+                around = [around[0], around[1], around[3]]
+            of_points.append([point(*where) for where in around] + [-1] * (4 - len(around)))
+            of_corners.append([corner(*where) for where in around] + [-1] * (4 - len(around)))
+    return np.array(points) * radii + centre, np.array(corners), np.array(of_points), np.array(of_corners)
+
+
+def _strip(start, columns: int, rows: int):
+    """A grid of quads that stands out of the face, as lashes do. Returns as `_ball`."""
+    grid = [(column, row) for row in range(rows + 1) for column in range(columns + 1)]
+    points = np.array([(0.004 * column, 0.002 * np.sin(column), 0.003 * row) for column, row in grid]) + start
+    corners = np.array([(column / columns, row / rows) for column, row in grid])
+    faces = []
+    for row in range(rows):
+        for column in range(columns):
+            first = row * (columns + 1) + column
+            faces.append([first, first + 1, first + columns + 2, first + columns + 1])
+    return points, corners, np.array(faces), np.array(faces)
