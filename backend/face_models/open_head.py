@@ -13,8 +13,6 @@ from backend.errors import SetupError
 from backend.face_models.morphable_model import KeyOffsets, Licence, MorphableModel, SurfacePoints, Topology
 from backend.lid_rig import LidRig
 from backend.lids import blink_offsets, fit_lids, place_eyeballs, rest_on_eyeballs
-from backend.lid_rig import LidRig
-from backend.lids import blink_offsets, fit_lids, place_eyeballs, rest_on_eyeballs
 
 ASSET = Path(__file__).parents[1] / "assets/open_head.npz"
 LICENCE = Licence(
@@ -132,7 +130,10 @@ class OpenHead(MorphableModel):
             offsets[name] = rest_on_eyeballs(neutral + offsets[name], neutral, centres, self.rig) - neutral
         for side in EYE_SIDES:
             motion = blink_offsets(neutral, centres, self.rig, side)
-            for name, moved in ((f"eyeBlink{side.title()}", motion.offset), (BLINK_CORRECTIVES[side], motion.corrective)):
+            for name, moved in (
+                (f"eyeBlink{side.title()}", motion.offset),
+                (BLINK_CORRECTIVES[side], motion.corrective),
+            ):
                 offsets[name] = np.zeros(neutral.shape, np.float32)
                 offsets[name][motion.index] = moved
         return KeyOffsets.from_dense(self.key_names, np.stack([offsets[name] for name in self.key_names]))
