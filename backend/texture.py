@@ -35,8 +35,11 @@ FALLBACK_WEIGHT = 2.5e-3
 """Pull of unseen skin towards the person's mean skin, against STIFFNESS between neighbours."""
 STIFFNESS = 0.06
 MIRROR_TRUST = 0.3
-EVENING = 0.7
-"""Share of the brightness difference between left and right, as far as it is broad, that is taken for light."""
+SIDE_EVENING, TONE_EVENING, TINT_EVENING = 0.7, 0.5, 0.25
+"""How much is taken for light of broad differences: of brightness between left and right, of brightness from the tone
+of the cheeks, of hue from it."""
+BREADTH = 4.0
+"""Stiffness of what counts as broad: about two rings of neighbours."""
 PLAIN_SKIN = np.array([0.80, 0.62, 0.53], np.float32)
 """Skin where no photograph is used, encoded."""
 PLAIN_LIPS = np.array([0.72, 0.44, 0.41], np.float32)
@@ -110,7 +113,7 @@ class _Skin:
         self.straight = np.arange(len(model.mean))
         self.layers = [self._layer(one, self.straight) for one in evidence]
         self._match_tones()
-        self._even_left_and_right()
+        self._even_broadly()
         self._share_detail()
         self.base = self._complete()
 
@@ -169,20 +172,33 @@ class _Skin:
             layer.base = layer.base * gain
             layer.colour = layer.colour * gain
 
-    def _even_left_and_right(self) -> None:
-        """Takes out what is left of light from one side: broad differences of brightness between the two cheeks."""
-        mirror = self.model.mirror
+    def _even_broadly(self) -> None:
+        """Takes out what is left of the light: broad differences from left to right and from the person's tone.
+
+        Only what is broad, and only on bare skin: brows, lips and beards are of another colour by nature.
+        """
+        mirror, skin = self.model.mirror, self.regions.skin
+        bare = np.clip(1 - self.regions.kept, 0, 1)
         for layer in self.layers:
-            both = np.minimum(layer.mass, layer.mass[mirror]) * self.regions.skin
-            if both.sum() < 20:
+            if (layer.mass * self.regions.seed).sum() < 5:
                 continue
-            grey = np.log(np.maximum(layer.base.mean(axis=1), 0.02))
-            difference = np.clip(0.5 * (grey[mirror] - grey), -0.35, 0.35)
-            system = sparse.diags(both + 0.02) + 4.0 * self.laplacian
-            broad = splu(system.tocsc()).solve((both * difference).astype(np.float64))
-            gain = np.exp(EVENING * broad).astype(np.float32)[:, None]
+            both = np.minimum(layer.mass, layer.mass[mirror]) * skin
+            colour = np.log(np.maximum(layer.base, 0.02))
+            grey = colour.mean(axis=1, keepdims=True)
+            sided = np.clip(0.5 * (grey[mirror] - grey), -0.35, 0.35)
+            tone = np.log(_weighted_median(layer.base, layer.mass * self.regions.seed))
+            off = tone - colour
+            off_grey = off.mean(axis=1, keepdims=True)
+            off = np.clip(TONE_EVENING * off_grey + TINT_EVENING * (off - off_grey), -0.3, 0.3)
+            weight = layer.mass * bare * skin
+            gain = np.exp(SIDE_EVENING * self._broad(sided, both) + self._broad(off, weight)).astype(np.float32)
             layer.gain, layer.base = layer.gain * gain, layer.base * gain
             layer.colour = layer.colour * self.coarse.interpolate(gain, self.triangles)
+
+    def _broad(self, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """The smooth part of (V, C) values known with weights (V,); falls to zero where none are known."""
+        system = sparse.diags(weight + 0.02) + BREADTH * self.laplacian
+        return splu(system.tocsc()).solve((weight[:, None] * values).astype(np.float64))
 
     def _share_detail(self) -> None:
         """Weights of the layers' detail at the coarse texels, in sum at most 1; adds mirrored layers if they help."""

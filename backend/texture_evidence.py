@@ -27,6 +27,8 @@ SILHOUETTE_MM = (1.0, 5.5)
 """From no trust to full trust, by distance from where the surface ends or jumps in depth."""
 PART_BORDER_MM = (0.15, 0.8)
 """The same, by distance from eyeballs, teeth and the inside of the mouth."""
+HAIRLINE_M = 0.02
+"""Height over the eyes, on the mean head, above which skin must hang together with the face."""
 FACING = (0.12, 0.5)
 """The same, by the cosine of the angle between the surface and the line of sight."""
 LIGHT_STRENGTH = 0.85
@@ -103,14 +105,14 @@ class HeadRegions:
         smooth = _Smoother(topology.triangles, len(mean))
         return cls(
             seed.astype(np.float32),
-            smooth(kept.astype(np.float32), 4),
+            smooth(smooth.widest(kept.astype(np.float32), 1), 1),
             skin,
             face_is_skin[topology.triangle_face],
         )
 
 
 class _Smoother:
-    """Means over neighbours on the mesh."""
+    """Means and maxima over neighbours on the mesh."""
 
     def __init__(self, triangles: np.ndarray, vertices: int) -> None:
         self.start = triangles[:, [0, 1, 2, 1, 2, 0]].reshape(-1)
@@ -122,6 +124,14 @@ class _Smoother:
             near = np.bincount(self.start, values[self.end], minlength=len(values)) / self.count
             values = 0.5 * values + 0.5 * near
         return values.astype(np.float32)
+
+    def widest(self, values: np.ndarray, times: int) -> np.ndarray:
+        """The largest value within `times` rings of neighbours."""
+        for _ in range(times):
+            wider = values.copy()
+            np.maximum.at(wider, self.start, values[self.end])
+            values = wider
+        return values
 
 
 class Evidence:
@@ -230,19 +240,31 @@ class Evidence:
         to_head = cv2.distanceTransform((~self.covered).astype(np.uint8), cv2.DIST_L2, 3) * self.metres_per_pixel
         outside = to_head > 0.006
         if outside.sum() > 400:
-            likely *= smoothstep(0.06, 0.4, _odds(lab, seed, outside))
+            likely *= smoothstep(0.1, 0.5, _odds(lab, seed, outside))
         kept = np.zeros(self.covered.shape, np.float32)
         kept[self.on_skin] = self.at_pixels(self.regions.kept, self.on_skin)
         # A strand is thinner than skin: erode by a median, then soften.
         likely = ndimage.grey_opening(likely, size=(3, 3))
         likely = cv2.GaussianBlur(likely.astype(np.float32), (0, 0), 1.5)
-        likely = smoothstep(0.25, 0.75, likely)
+        likely = smoothstep(0.4, 0.9, likely) * self._grown_from(seed, likely > 0.5)
         probability = np.maximum(
             likely, kept * smoothstep(0.3, 0.8, cv2.GaussianBlur(belongs.astype(np.float32), (0, 0), 1.0))
         )
         if self.usable is not None:
             probability = probability * self.usable
         return probability.astype(np.float32)
+
+    def _grown_from(self, seed: np.ndarray, skin: np.ndarray) -> np.ndarray:
+        """(H, W) bool: not an island of skin colour in the hair, above the brows and apart from the face."""
+        height = np.full(skin.shape, -1.0, np.float32)
+        height[self.on_skin] = self.at_pixels(self.model.mean[:, 1], self.on_skin)
+        count, label = cv2.connectedComponents((skin & self.on_skin).astype(np.uint8), connectivity=4)
+        pixels = np.maximum(np.bincount(label.reshape(-1), minlength=count), 1)
+        seeds = np.bincount(label.reshape(-1), seed.reshape(-1), minlength=count)
+        middle = np.bincount(label.reshape(-1), height.reshape(-1), minlength=count) / pixels
+        island = (seeds < 0.02 * pixels) & (middle > HAIRLINE_M)
+        island[0] = False
+        return ~cv2.dilate(island[label].astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
 
     # Surface points ---------------------------------------------------------------------------------------------------
 
@@ -297,7 +319,7 @@ class Evidence:
     def _trust(self) -> np.ndarray:
         """(H, W) float32: what does not depend on the surface point, only on the pixel."""
         borders = smoothstep(*SILHOUETTE_MM, self.silhouette_mm) * smoothstep(*PART_BORDER_MM, self.part_mm)
-        return (self.skin * borders).astype(np.float32)
+        return (smoothstep(0.35, 0.9, self.skin) * borders).astype(np.float32)
 
     # Light ------------------------------------------------------------------------------------------------------------
 
@@ -317,30 +339,34 @@ class Evidence:
         weight, light = quality[chosen].astype(np.float64), colour[chosen].astype(np.float64) ** GAMMA
         basis = harmonic_basis(torch.as_tensor(normals[chosen])).numpy().astype(np.float64)
         shade = harmonic_basis(torch.as_tensor(self.smooth_normals)).numpy().astype(np.float64)
-        grey = light.mean(axis=1)
-        relative = _fit_harmonics(basis, grey, weight, shade)
-        if relative is None:
+        level = np.average(light, axis=0, weights=weight)
+        if level.min() <= 1e-4:
             return
-        tint = np.stack([_fit_harmonics(basis, light[:, k], weight, shade) for k in range(3)], axis=1)
-        tint = tint / np.maximum(relative[:, None], 1e-3)
-        gain = relative[:, None] ** (-LIGHT_STRENGTH / GAMMA) * np.clip(tint, 0.6, 1.6) ** (-COLOUR_STRENGTH / GAMMA)
-        self.gain = np.clip(gain, *GAIN_RANGE).astype(np.float32)
+        grey = _fit_harmonics(basis, light.mean(axis=1) / level.mean(), weight)
+        colours = np.stack([_fit_harmonics(basis, light[:, k] / level[k], weight) for k in range(3)], axis=1)
+        # Evened out, but on the whole of the same colour as before.
+        whole = np.average(np.log(_evening_gain(basis, grey, colours)), axis=0, weights=weight)
+        self.gain = np.clip(_evening_gain(shade, grey, colours) / np.exp(whole), *GAIN_RANGE).astype(np.float32)
 
 
-def _fit_harmonics(basis: np.ndarray, light: np.ndarray, weight: np.ndarray, shade: np.ndarray) -> np.ndarray | None:
-    """Light at normals whose harmonics are `shade` (V, 9), relative to the weighted mean of the N points; (V,)."""
-    level = np.average(light, weights=weight)
-    if level <= 1e-4:
-        return None
-    target, robust = light / level, weight
+def _evening_gain(basis: np.ndarray, grey: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Gains (N, 3) on encoded colours against light of harmonics `grey` (9,) and `colours` (9, 3), at N normals."""
+    relative = np.clip(basis @ grey, 0.25, 3.0)[:, None]
+    tint = np.clip(np.clip(basis @ colours, 0.25, 3.0) / relative, 0.6, 1.6)
+    return relative ** (-LIGHT_STRENGTH / GAMMA) * tint ** (-COLOUR_STRENGTH / GAMMA)
+
+
+def _fit_harmonics(basis: np.ndarray, light: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Coefficients (9,) of relative light (N,) in the harmonics (N, 9), robustly, weighted (N,)."""
+    robust = weight
     stiffness = np.array([0, 0.004, 0.004, 0.004, 0.02, 0.02, 0.02, 0.02, 0.02]) * weight.sum()
     for _ in range(6):
         matrix = basis.T @ (basis * robust[:, None]) + np.diag(stiffness + 1e-9)
-        coefficients = np.linalg.solve(matrix, basis.T @ (robust * target))
-        residual = target - basis @ coefficients
+        coefficients = np.linalg.solve(matrix, basis.T @ (robust * light))
+        residual = light - basis @ coefficients
         scale = max(1.5 * float(np.median(np.abs(residual))), 0.03)
         robust = weight / (1 + (residual / scale) ** 2)
-    return np.clip(shade @ coefficients, 0.25, 3.0)
+    return coefficients
 
 
 def _robust_gaussian(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
