@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def measure(photographs: list[Path], say: Callable[[str], None]) -> str:
         blender = _blender_seconds(Path(scratch) / "one")
     if "build the head" in blender:
         figures["building the Blender object"] = blender["build the head"]
-    lines = ["", f"{'':40} {'measured':>9} {'at most':>9}"]
+    lines = ["", _machine(), f"{'':40} {'measured':>9} {'at most':>9}"]
     lines += [f"{name:40} {figures[name]:9.2f} {limit:9.2f}" for name, limit in LIMITS.items() if name in figures]
     lines += [f"{name:40} {'not here':>9} {limit:9.2f}" for name, limit in LIMITS.items() if name not in figures]
     lines += ["", "Stages of one photograph, seconds", *(f"  {s:7.2f}  {name}" for name, s in stages.items())]
@@ -91,6 +92,15 @@ def _work(photographs: list[Path], scratch: Path, started: float) -> None:
     if (peak := _peak_memory_mb()) is not None:
         figures["peak memory (MB)"] = peak
     (scratch / "answer.json").write_text(json.dumps({"figures": figures, "stages": stages}), "utf-8")
+
+
+def _machine() -> str:
+    """The kind of machine, in words."""
+    processor = platform.processor() or platform.machine()
+    if (described := Path("/proc/cpuinfo")).is_file():
+        names = [line.partition(":")[2].strip() for line in described.read_text().splitlines() if "model name" in line]
+        processor = names[0] if names else processor
+    return f"{platform.system()} {platform.machine()}, {processor}, {CORES} of {os.cpu_count()} cores used"
 
 
 def _peak_memory_mb() -> float | None:

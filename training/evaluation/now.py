@@ -21,7 +21,7 @@ COARSE_SETTLED, SETTLED = 1e-5, 1e-4  # relative change of the sum of squares at
 COARSE_POINTS = 2000
 CANDIDATES = 4
 CANDIDATE_GROWTH = 4
-SIZES_PER_OCTAVE = 2  # classes of triangle size for each doubling
+SIZES_PER_OCTAVE = 1  # classes of triangle size for each doubling
 
 
 @dataclass(frozen=True)
