@@ -23,13 +23,13 @@ from backend.texture_parts import paint_parts
 
 __all__ = ["TextureView", "build_albedo"]
 
-COARSE_SHARE = 4
-"""Weights and base are computed for one texel in COARSE_SHARE squared."""
+COARSE_SHARE, COARSE_SMALLEST = 4, 256
+"""Weights and base are computed for one texel in COARSE_SHARE squared, on at least COARSE_SMALLEST a side."""
 TRUSTED = (0.04, 0.30)
 """Quality from which, and up to which, a photograph's detail fades in."""
 VIEW_SHARPNESS = 3
 """Power of the quality by which photographs share a point: high enough not to show two noses, low enough to blend."""
-MIRRORED_SHARE = 0.01
+MIRRORED_SHARE = 0.003
 """Mirroring is worth its time if it fills at least this share of the skin."""
 FALLBACK_WEIGHT = 2.5e-3
 """Pull of unseen skin towards the person's mean skin, against STIFFNESS between neighbours."""
@@ -105,7 +105,7 @@ class _Skin:
     def __init__(self, model: MorphableModel, regions: HeadRegions, evidence: list[Evidence], size: int) -> None:
         self.model, self.regions, self.evidence, self.size = model, regions, evidence, size
         self.triangles = model.topology.triangles
-        self.side = max(64, size // COARSE_SHARE)
+        self.side = min(size, max(COARSE_SMALLEST, size // COARSE_SHARE))
         every = texel_map(model.topology.uv, model.topology.triangle_uv, self.side)
         rows = np.flatnonzero(regions.triangle_is_skin[every.triangle])
         self.coarse = TexelMap(self.side, every.texel[rows], every.triangle[rows], every.barycentric[rows])
@@ -247,7 +247,7 @@ class _Skin:
 
     def _complete(self) -> np.ndarray:
         """(V, 3) float32: a colour for every vertex."""
-        count, skin = len(self.model.mean), self.regions.skin
+        skin = self.regions.skin
         if not self.layers:
             return self._plain()
         strength = [layer.mass * (self._vertex_quality(layer) + 1e-3) ** VIEW_SHARPNESS for layer in self.layers]
@@ -261,11 +261,24 @@ class _Skin:
         self.tone = tone
         mirror = self.model.mirror
         borrowed = MIRROR_TRUST * mass[mirror] * (1 - mass)
-        weight = mass + borrowed
-        wanted = mass[:, None] * colour + borrowed[:, None] * colour[mirror] + FALLBACK_WEIGHT * tone
-        system = sparse.diags(weight + FALLBACK_WEIGHT) + STIFFNESS * self.laplacian
-        solution = splu(system.tocsc()).solve(wanted.astype(np.float64))
-        return solution.astype(np.float32).reshape(count, 3)
+        # Skin spreads to where nothing is known; brows, beards and fringes do not.
+        bare = smoothstep(0.5, 1.0, 1 - self.regions.kept)
+        filled = self._spread(mass * bare, colour, borrowed * bare[mirror], colour[mirror], tone, STIFFNESS)
+        return self._spread(mass, colour, 1 - mass, filled, tone, STIFFNESS / 10)
+
+    def _spread(
+        self,
+        mass: np.ndarray,
+        colour: np.ndarray,
+        other_mass: np.ndarray,
+        other: np.ndarray,
+        tone: np.ndarray,
+        stiffness: float,
+    ) -> np.ndarray:
+        """(V, 3): smooth colours that follow two sets of them, each with weights (V,), and else the tone (3,)."""
+        wanted = mass[:, None] * colour + other_mass[:, None] * other + FALLBACK_WEIGHT * tone
+        system = sparse.diags(mass + other_mass + FALLBACK_WEIGHT) + stiffness * self.laplacian
+        return splu(system.tocsc()).solve(wanted.astype(np.float64)).astype(np.float32)
 
     def _vertex_quality(self, layer: _Layer) -> np.ndarray:
         corner = self.triangles[self.coarse.triangle].reshape(-1)

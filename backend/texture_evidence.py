@@ -35,6 +35,8 @@ LIGHT_STRENGTH = 0.85
 COLOUR_STRENGTH = 0.55
 """How much of the light's unevenness is taken out; of the unevenness of its colour a part of that."""
 GAIN_RANGE = (0.55, 1.9)
+WELL_LIT = 0.4
+"""Share of the skin whose brightness is taken for that of full light."""
 
 
 @dataclass
@@ -234,7 +236,7 @@ class Evidence:
         offset = lab - centre
         floor = np.diag([9.0**2, 3.0**2, 3.5**2])
         distance = np.einsum("hwi,ij,hwj->hw", offset, np.linalg.inv(spread + floor), offset)
-        likely = np.exp(-0.5 * np.maximum(distance - 5.0, 0.0) / 3.0)
+        likely = np.exp(-0.5 * np.maximum(distance - 4.5, 0.0) / 2.0)
         hue_distance = ((offset[..., 1:] / np.sqrt(np.diag(spread)[1:] + 7.0**2)) ** 2).sum(axis=-1)
         belongs = np.exp(-0.5 * np.maximum(hue_distance - 6.0, 0.0) / 2.0)
         to_head = cv2.distanceTransform((~self.covered).astype(np.uint8), cv2.DIST_L2, 3) * self.metres_per_pixel
@@ -344,8 +346,10 @@ class Evidence:
             return
         grey = _fit_harmonics(basis, light.mean(axis=1) / level.mean(), weight)
         colours = np.stack([_fit_harmonics(basis, light[:, k] / level[k], weight) for k in range(3)], axis=1)
-        # Evened out, but on the whole of the same colour as before.
-        whole = np.average(np.log(_evening_gain(basis, grey, colours)), axis=0, weights=weight)
+        # What is lit well keeps its colour, shadows are raised to it.
+        change = np.log(_evening_gain(basis, grey, colours))
+        brighter = change.mean(axis=1) <= np.quantile(change.mean(axis=1), WELL_LIT)
+        whole = np.average(change[brighter], axis=0, weights=weight[brighter])
         self.gain = np.clip(_evening_gain(shade, grey, colours) / np.exp(whole), *GAIN_RANGE).astype(np.float32)
 
 
