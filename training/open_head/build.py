@@ -16,10 +16,11 @@ from training.open_head.landmarks import IBUG_68_IN_478, embed_478, plain_colour
 from training.open_head.lid_rig import make_lid_rig
 from training.open_head.makehuman import MakeHumanData
 from training.open_head.regions import base_masks, region_masks
+from training.open_head.texture_layout import lay_out
 
 logger = logging.getLogger(__name__)
 
-METRIC_SCALE = 1.0
+METRIC_SCALE = 1.03
 MODES = 96
 KEY_STEP = 2e-6
 """Metres; the largest key offset, 5 cm, takes 25,000 steps of the 32,767."""
@@ -60,7 +61,7 @@ def build_identity(data: MakeHumanData, head: HeadMesh, statistics: SliderStatis
     )
     weight = np.zeros(len(mean))
     weight[np.unique(head.part("skin"))] = 1.0
-    return principal_modes(mean, sliders, statistics, MODES, weight)
+    return principal_modes(mean, sliders, statistics, MODES, weight, head.mirror)
 
 
 def quantised(modes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,16 +84,12 @@ def build_arrays(data: MakeHumanData, statistics: SliderStatistics | None) -> di
     vertices478, barycentric478, _ = embed_478(mean, triangles, plain_colours(masks))
     picked = list(IBUG_68_IN_478)
     identity_q, identity_step = quantised(identity.modes)
-    uv, face_uv = data.base.uv, np.zeros_like(head.faces)
-    base_faces = {tuple(sorted(face)): row for row, face in enumerate(data.base.faces.tolist())}
-    for row, face in enumerate(head.base_index[head.faces].tolist()):
-        if min(face) >= 0:
-            face_uv[row] = data.base.face_uv[base_faces[tuple(sorted(face))]]
+    layout = lay_out(head, mean, masks["face"], masks["lids"] | masks["lips"], masks["ears"])
     return {
         "mean": mean.astype(np.float32),
         "faces": head.faces.astype(np.int32),
-        "uv": uv.astype(np.float32),
-        "face_uv": face_uv.astype(np.int32),
+        "uv": layout.uv.astype(np.float32),
+        "face_uv": layout.face_uv.astype(np.int32),
         "part_names": np.array(PART_NAMES),
         "part_faces": head.part_faces.astype(np.int32),
         "base_index": head.base_index,

@@ -14,6 +14,12 @@ SEGMENTS = 32
 """Quads in a ring; divisible by four so that the poles can be filled with a grid."""
 RING_DEGREES = (14.5, 19.5, 24.5, None, 34.0, 42.0, 52.0, 64.0, 77.0, 90.0, 103.0, 116.0, 129.0, 142.0, 156.0)
 """Polar angles of the rings between the pupil's rim and the rear grid; None stands for the rim of the iris."""
+PUPIL_ANGLE, IRIS_ANGLE, REAR_RING_ANGLE = (
+    float(np.arcsin(PUPIL_RADIUS / RADIUS)),
+    float(np.arcsin(IRIS_RADIUS / RADIUS)),
+    float(np.radians(RING_DEGREES[-1])),
+)
+"""Radians off the gaze axis."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,8 @@ class Eyeball:
         mirror: (N,) int64, the vertex at (-x, y, z).
         pupil: (N,) bool, inside or on the pupil's rim.
         iris: (N,) bool, between the rims of pupil and iris, both included.
-        disc: (N, 2) float64, the sphere laid flat: polar angle over pi as distance from the middle, in [-1, 1].
+        polar: (N, 2) float64, direction about the gaze axis times the angle off it in radians.
+        rear_faces: (M,) bool, the grid over the rear pole.
     """
 
     vertices: np.ndarray
@@ -34,7 +41,8 @@ class Eyeball:
     mirror: np.ndarray
     pupil: np.ndarray
     iris: np.ndarray
-    disc: np.ndarray
+    polar: np.ndarray
+    rear_faces: np.ndarray
 
 
 def _square_grid(side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +70,7 @@ def make_eyeball() -> Eyeball:
     grid, grid_quads = _square_grid(side)
     unit = grid[:, :1] * np.stack([np.cos(grid[:, 1]), np.sin(grid[:, 1])], axis=1)
     border = np.isclose(np.hypot(*unit.T), 1.0)
-    pupil_angle, iris_angle = np.arcsin(PUPIL_RADIUS / RADIUS), np.arcsin(IRIS_RADIUS / RADIUS)
+    pupil_angle, iris_angle = PUPIL_ANGLE, IRIS_ANGLE
     rings = np.array([iris_angle if degrees is None else np.radians(degrees) for degrees in RING_DEGREES])
 
     around = 2 * np.pi * np.arange(SEGMENTS) / SEGMENTS
@@ -103,8 +111,10 @@ def make_eyeball() -> Eyeball:
     iris[rear_middle] = False
     pupil = angle <= pupil_angle + 1e-9
     pupil[rear_middle] = False
-    disc = polar / np.pi
-    return Eyeball(vertices * RADIUS, np.concatenate(faces), mirror, pupil, iris, disc)
+    rear = np.zeros(sum(len(group) for group in faces), bool)
+    rear[len(grid_quads) : 2 * len(grid_quads)] = True
+    polar[rear_middle] = (np.pi, 0.0)
+    return Eyeball(vertices * RADIUS, np.concatenate(faces), mirror, pupil, iris, polar, rear)
 
 
 def _rim_order(unit: np.ndarray, border: np.ndarray) -> np.ndarray:

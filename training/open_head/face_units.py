@@ -41,7 +41,7 @@ def key_shapes(data: MakeHumanData, head: HeadMesh, scale: float) -> tuple[list[
 
 
 def _both_sides_alike(shapes: dict[str, np.ndarray], name: str, mirror: np.ndarray) -> np.ndarray:
-    """A shape without MakeHuman's slips: the right half's keys leave the right lashes behind, some pairs differ by a hair.
+    """A shape without MakeHuman's slips: keys of the right leave the right lashes behind, some pairs differ by a hair.
 
     Keys of the subject's right are the mirror images of those of the left; keys of both sides are their own.
     """

@@ -40,6 +40,7 @@ class HeadMesh:
         eyeball: the shape both were made from.
         socket_faces: rows of `faces`, lining of the eye sockets (a part of the skin).
         neck_loop: (42,) int64, vertices of the open edge, in order.
+        own_uv: (T, 2) float64 and own_face_uv: (F, 4) int64, MakeHuman's texture coordinates; -1 for own geometry.
     """
 
     base_index: np.ndarray
@@ -52,6 +53,8 @@ class HeadMesh:
     eyeball: Eyeball
     socket_faces: np.ndarray
     neck_loop: np.ndarray
+    own_uv: np.ndarray
+    own_face_uv: np.ndarray
 
     def part(self, name: str) -> np.ndarray:
         """(N, 4) faces of one part."""
@@ -160,16 +163,15 @@ def build_head_mesh(data: MakeHumanData) -> HeadMesh:
     """The head of MakeHuman's average adult with all its parts."""
     base = data.base
     rows, region, loop = cut_head(base)
-    parts = {
-        "skin": base.faces[np.concatenate([rows[region == 0], rows[region == 2]])],
-        "mouth_inside": base.faces[rows[region == 1]],
-        "teeth_upper": base.faces[base.group_faces("helper-upper-teeth")],
-        "teeth_lower": base.faces[base.group_faces("helper-lower-teeth")],
-        "tongue": base.faces[base.group_faces("helper-tongue")],
-        "lashes": base.faces[
-            np.concatenate([base.group_faces("helper-l-eyelashes"), base.group_faces("helper-r-eyelashes")])
-        ],
+    rows_of_part = {
+        "skin": np.concatenate([rows[region == 0], rows[region == 2]]),
+        "mouth_inside": rows[region == 1],
+        "teeth_upper": base.group_faces("helper-upper-teeth"),
+        "teeth_lower": base.group_faces("helper-lower-teeth"),
+        "tongue": base.group_faces("helper-tongue"),
+        "lashes": np.concatenate([base.group_faces("helper-l-eyelashes"), base.group_faces("helper-r-eyelashes")]),
     }
+    parts = {name: base.faces[rows] for name, rows in rows_of_part.items()}
     taken, mirror_of_base = [], base_mirror(data)
     for name in ("skin", "mouth_inside", "teeth_upper", "teeth_lower", "tongue", "lashes"):
         taken.append(np.setdiff1d(parts[name], np.concatenate(taken) if taken else []).astype(np.int64))
@@ -202,7 +204,11 @@ def build_head_mesh(data: MakeHumanData) -> HeadMesh:
     faces = {name: position[face] for name, face in parts.items()}
     faces["eyeball_left"], faces["eyeball_right"] = left[ball.faces], right[ball.faces]
     ordered = [faces[name] for name in PART_NAMES]
+    own_face_uv = np.full((sum(len(face) for face in ordered), 4), -1)
     ends = np.cumsum([len(face) for face in ordered])
+    for name, end in zip(PART_NAMES, ends, strict=True):
+        if name in rows_of_part:
+            own_face_uv[end - len(faces[name]) : end] = base.face_uv[rows_of_part[name]]
     outer = int((region == 0).sum())
     return HeadMesh(
         base_index=np.concatenate([base_index, np.full(2 * len(ball.vertices), -1)]).astype(np.int32),
@@ -215,4 +221,6 @@ def build_head_mesh(data: MakeHumanData) -> HeadMesh:
         eyeball=ball,
         socket_faces=np.arange(outer, outer + int((region == 2).sum())),
         neck_loop=position[loop],
+        own_uv=base.uv,
+        own_face_uv=own_face_uv,
     )

@@ -61,9 +61,16 @@ class IdentityModes:
 
 
 def principal_modes(
-    mean: np.ndarray, sliders: dict[str, np.ndarray], statistics: SliderStatistics, count: int, weight: np.ndarray
+    mean: np.ndarray,
+    sliders: dict[str, np.ndarray],
+    statistics: SliderStatistics,
+    count: int,
+    weight: np.ndarray,
+    mirror: np.ndarray,
 ) -> IdentityModes:
-    """The principal components of mean + sum(value * slider).
+    """The principal components of mean + sum(value * slider), every person counted with their mirror image.
+
+    So the mean is alike on both sides, and every mode is either that or the opposite on the two sides.
 
     Args:
         mean: (V, 3) metres, with every slider 0.
@@ -71,6 +78,7 @@ def principal_modes(
         statistics: of the values; all its names must be sliders.
         count: how many modes to keep.
         weight: (V,) how much a vertex counts; 0 for what only follows. Modes are orthogonal over the weighted vertices.
+        mirror: (V,) the vertex on the other side.
 
     Raises:
         ValueError: the statistics name a slider that does not exist.
@@ -79,7 +87,9 @@ def principal_modes(
     if unknown:
         raise ValueError(f"The slider statistics name {len(unknown)} unknown sliders, {unknown[0]} first.")
     shapes = np.stack([sliders[name] for name in statistics.names]).astype(np.float64)  # (S, V, 3)
+    flip = np.array([-1.0, 1.0, 1.0])
     spread = np.tensordot(statistics.factor.T, shapes, axes=1)  # (R, V, 3): shape = mean + N(0, 1) @ spread
+    spread = np.concatenate([spread + spread[:, mirror] * flip, spread - spread[:, mirror] * flip]) / 2
     scaled = (spread * np.sqrt(weight)[None, :, None]).reshape(len(spread), -1)
     energy, vectors = np.linalg.eigh(scaled @ scaled.T)
     order = np.argsort(energy)[::-1][:count]
@@ -87,4 +97,5 @@ def principal_modes(
     flat = modes.reshape(len(modes), -1)
     sign = np.sign(flat[np.arange(len(flat)), np.abs(flat).argmax(axis=1)])
     kept = float(energy[order].sum() / energy.sum())
-    return IdentityModes(mean + np.tensordot(statistics.mean, shapes, axes=1), modes * sign[:, None, None], kept)
+    centre = mean + np.tensordot(statistics.mean, shapes, axes=1)
+    return IdentityModes((centre + centre[mirror] * flip) / 2, modes * sign[:, None, None], kept)

@@ -110,7 +110,7 @@ def frontal_camera(centre: np.ndarray) -> Camera:
 def embed_478(
     vertices: np.ndarray, triangles: np.ndarray, colours: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """MediaPipe's 478 points on the frontal mean head: vertices (478, 3), weights (478, 3), the picture they were found in."""
+    """MediaPipe's 478 points on the frontal mean head: vertices (478, 3), weights (478, 3), and the picture of it."""
     camera = frontal_camera(np.array([0.0, -0.03, 0.0]))
     face, picture = detect_on_head(vertices, triangles, colours, camera)
     return *embed_points(face.points, vertices, triangles, camera), picture

@@ -51,9 +51,7 @@ def base_masks(data: MakeHumanData, head: HeadMesh, mean: np.ndarray) -> dict[st
     return masks
 
 
-def region_masks(
-    data: MakeHumanData, head: HeadMesh, mean: np.ndarray, points478: np.ndarray
-) -> dict[str, np.ndarray]:
+def region_masks(data: MakeHumanData, head: HeadMesh, mean: np.ndarray, points478: np.ndarray) -> dict[str, np.ndarray]:
     """Region name -> (V,) bool.
 
     Args:
@@ -79,7 +77,7 @@ def region_masks(
     chin = points478[CHIN]
     along = np.clip((chin[2] - z) / (chin[2] - lobe[2]), -0.5, 1.0)
     jaw = chin[1] - 0.012 + along * (lobe[1] - 0.012 - (chin[1] - 0.012))
-    top = points478[FOREHEAD_TOP, 1] + 0.012
+    top = points478[FOREHEAD_TOP, 1] + 0.015
     masks["face"] = outer & ~ears & (z > ear_front - 0.006) & (y > jaw) & (y < top)
     masks["neck"] = outer & ~ears & ~masks["face"] & (y < np.where(z > lobe[2], jaw + 0.002, lobe[1] - 0.015))
     masks["scalp"] = outer & ~ears & ~masks["face"] & ~masks["neck"]
