@@ -69,12 +69,14 @@ class HeadRegions:
     Attributes:
         seed: skin that is free of hair on most people: cheeks and nose.
         kept: where other colours than skin belong to the face: brows, lids, lips, beard.
+        rims: lids and lips, where a head that fits badly shows the white of the eyes or teeth.
         skin: (V,) bool, vertices of the skin part.
         triangle_is_skin: (T,) bool.
     """
 
     seed: np.ndarray
     kept: np.ndarray
+    rims: np.ndarray
     skin: np.ndarray
     triangle_is_skin: np.ndarray
 
@@ -108,6 +110,7 @@ class HeadRegions:
         return cls(
             seed.astype(np.float32),
             smooth(smooth.widest(kept.astype(np.float32), 1), 1),
+            smooth.widest(mask("lids", "lips", "eye_socket").astype(np.float32), 1),
             skin,
             face_is_skin[topology.triangle_face],
         )
@@ -237,14 +240,22 @@ class Evidence:
         floor = np.diag([9.0**2, 3.0**2, 3.5**2])
         distance = np.einsum("hwi,ij,hwj->hw", offset, np.linalg.inv(spread + floor), offset)
         likely = np.exp(-0.5 * np.maximum(distance - 4.5, 0.0) / 2.0)
-        hue_distance = ((offset[..., 1:] / np.sqrt(np.diag(spread)[1:] + 7.0**2)) ** 2).sum(axis=-1)
+        # Of skin's hue, however grey: beards and brows too.
+        hue = centre[1:] / max(float(np.hypot(*centre[1:])), 1e-6)
+        along = np.clip(lab[..., 1:] @ hue, 0, 1.3 * float(np.hypot(*centre[1:])))
+        apart = lab[..., 1:] - along[..., None] * hue
+        hue_distance = (apart**2 / (np.diag(spread)[1:] + 6.0**2)).sum(axis=-1)
         belongs = np.exp(-0.5 * np.maximum(hue_distance - 6.0, 0.0) / 2.0)
         to_head = cv2.distanceTransform((~self.covered).astype(np.uint8), cv2.DIST_L2, 3) * self.metres_per_pixel
         outside = to_head > 0.006
         if outside.sum() > 400:
             likely *= smoothstep(0.1, 0.5, _odds(lab, seed, outside))
-        kept = np.zeros(self.covered.shape, np.float32)
+        kept, rims = np.zeros((2, *self.covered.shape), np.float32)
         kept[self.on_skin] = self.at_pixels(self.regions.kept, self.on_skin)
+        rims[self.on_skin] = self.at_pixels(self.regions.rims, self.on_skin)
+        chroma = np.hypot(lab[..., 1], lab[..., 2]) / max(float(np.hypot(*centre[1:])), 4.0)
+        white = (1 - smoothstep(0.4, 0.65, chroma)) * smoothstep(-30.0, -15.0, lab[..., 0] - centre[0])
+        white = cv2.dilate((white * rims).astype(np.float32), np.ones((3, 3), np.uint8))
         # A strand is thinner than skin: erode by a median, then soften.
         likely = ndimage.grey_opening(likely, size=(3, 3))
         likely = cv2.GaussianBlur(likely.astype(np.float32), (0, 0), 1.5)
@@ -252,6 +263,7 @@ class Evidence:
         probability = np.maximum(
             likely, kept * smoothstep(0.3, 0.8, cv2.GaussianBlur(belongs.astype(np.float32), (0, 0), 1.0))
         )
+        probability = probability * (1 - white)
         if self.usable is not None:
             probability = probability * self.usable
         return probability.astype(np.float32)
