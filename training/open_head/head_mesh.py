@@ -9,6 +9,7 @@ from scipy.sparse.csgraph import connected_components
 
 from training.open_head.eyeball import Eyeball, make_eyeball
 from training.open_head.makehuman import BaseMesh, MakeHumanData
+from training.open_head.mouth_binding import follow_the_skin
 
 NECK_LOOP_START = (858, 1496)
 """Nothing but a place to start: the vertex on the neck's rear middle line through which the cut runs, and the next one
@@ -33,7 +34,9 @@ class HeadMesh:
     Attributes:
         base_index: (V,) int32, vertex of the base mesh, -1 for own geometry.
         mean: (V, 3) float64, metres, MakeHuman's average adult, not recentred.
-        binding: (V, 19158) sparse; offsets of the base mesh times this are offsets of the head.
+        binding: (V, 19158) sparse; face units of the base mesh times this are face units of the head.
+        identity_binding: the same for identity sliders, which leave much of the mouth's inside behind: there it follows
+            the skin around it (`training/open_head/mouth_binding.py`).
         faces: (F, 4) int64; part_faces: (P, 2) int64, half open, in the order of `PART_NAMES`.
         mirror: (V,) int64.
         eyeballs: left and right, (N,) int64 vertices in the order of `eyeball`.
@@ -46,6 +49,7 @@ class HeadMesh:
     base_index: np.ndarray
     mean: np.ndarray
     binding: sparse.csr_matrix
+    identity_binding: sparse.csr_matrix
     faces: np.ndarray
     part_faces: np.ndarray
     mirror: np.ndarray
@@ -210,10 +214,12 @@ def build_head_mesh(data: MakeHumanData) -> HeadMesh:
         if name in rows_of_part:
             own_face_uv[end - len(faces[name]) : end] = base.face_uv[rows_of_part[name]]
     outer = int((region == 0).sum())
+    vertices, binding = np.concatenate(mean), sparse.vstack(weights).tocsr()
     return HeadMesh(
         base_index=np.concatenate([base_index, np.full(2 * len(ball.vertices), -1)]).astype(np.int32),
-        mean=np.concatenate(mean),
-        binding=sparse.vstack(weights).tocsr(),
+        mean=vertices,
+        binding=binding,
+        identity_binding=follow_the_skin(vertices, faces) @ binding,
         faces=np.concatenate(ordered),
         part_faces=np.stack([ends - [len(face) for face in ordered], ends], axis=1),
         mirror=np.concatenate([position[mirror_of_base[base_index]], right[ball.mirror], left[ball.mirror]]),
