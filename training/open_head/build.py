@@ -44,7 +44,7 @@ def identity_sliders(data: MakeHumanData, head: HeadMesh) -> tuple[np.ndarray, d
     """MakeHuman's mean head (V, 3) and its sliders, name -> (V, 3) at value 1, in metres, recentred."""
     everywhere = np.arange(len(data.base.vertices))
     sliders = {
-        name: METRIC_SCALE * recentred_offsets(head.identity_binding @ offset.astype(np.float64), head)
+        name: METRIC_SCALE * recentred_offsets(head.slider_offsets(offset.astype(np.float64)), head)
         for name, offset in data.sliders(everywhere).items()
     }
     mean = head.mean * METRIC_SCALE

@@ -8,6 +8,7 @@ import scipy.sparse as sparse
 from scipy.sparse.csgraph import connected_components
 
 from training.open_head.eyeball import Eyeball, make_eyeball
+from training.open_head.lip_seal import lip_seal
 from training.open_head.makehuman import BaseMesh, MakeHumanData
 from training.open_head.mouth_binding import follow_the_skin
 
@@ -35,8 +36,9 @@ class HeadMesh:
         base_index: (V,) int32, vertex of the base mesh, -1 for own geometry.
         mean: (V, 3) float64, metres, MakeHuman's average adult, not recentred.
         binding: (V, 19158) sparse; face units of the base mesh times this are face units of the head.
-        identity_binding: the same for identity sliders, which leave much of the mouth's inside behind: there it follows
-            the skin around it (`training/open_head/mouth_binding.py`).
+        identity_binding: the same for identity sliders, sideways and in depth, and in height. Sliders part the lips
+            and leave the mouth's inside behind: here the lips stay shut (`training/open_head/lip_seal.py`) and the
+            inside follows the skin around it (`training/open_head/mouth_binding.py`).
         faces: (F, 4) int64; part_faces: (P, 2) int64, half open, in the order of `PART_NAMES`.
         mirror: (V,) int64.
         eyeballs: left and right, (N,) int64 vertices in the order of `eyeball`.
@@ -49,7 +51,7 @@ class HeadMesh:
     base_index: np.ndarray
     mean: np.ndarray
     binding: sparse.csr_matrix
-    identity_binding: sparse.csr_matrix
+    identity_binding: tuple[sparse.csr_matrix, sparse.csr_matrix]
     faces: np.ndarray
     part_faces: np.ndarray
     mirror: np.ndarray
@@ -64,6 +66,11 @@ class HeadMesh:
         """(N, 4) faces of one part."""
         start, end = self.part_faces[PART_NAMES.index(name)]
         return self.faces[start:end]
+
+    def slider_offsets(self, offsets: np.ndarray) -> np.ndarray:
+        """What an identity slider of the base mesh (19158, 3) does to the head: (V, 3)."""
+        level, upright = self.identity_binding
+        return np.stack([level @ offsets[:, 0], upright @ offsets[:, 1], level @ offsets[:, 2]], axis=1)
 
     @property
     def outer_skin(self) -> np.ndarray:
@@ -215,11 +222,12 @@ def build_head_mesh(data: MakeHumanData) -> HeadMesh:
             own_face_uv[end - len(faces[name]) : end] = base.face_uv[rows_of_part[name]]
     outer = int((region == 0).sum())
     vertices, binding = np.concatenate(mean), sparse.vstack(weights).tocsr()
+    seal, follow = lip_seal(vertices, faces["skin"], faces["mouth_inside"]), follow_the_skin(vertices, faces)
     return HeadMesh(
         base_index=np.concatenate([base_index, np.full(2 * len(ball.vertices), -1)]).astype(np.int32),
-        mean=vertices,
+        mean=vertices + follow @ seal.shut(vertices),
         binding=binding,
-        identity_binding=follow_the_skin(vertices, faces) @ binding,
+        identity_binding=(follow @ binding, follow @ seal.matrix() @ binding),
         faces=np.concatenate(ordered),
         part_faces=np.stack([ends - [len(face) for face in ordered], ends], axis=1),
         mirror=np.concatenate([position[mirror_of_base[base_index]], right[ball.mirror], left[ball.mirror]]),

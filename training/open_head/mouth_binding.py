@@ -1,8 +1,8 @@
 """Lets the mouth's inside, the teeth and the tongue follow the skin around them from person to person.
 
 MakeHuman's identity sliders move the skin and forget most of what lies behind it, so that the walls of the mouth come
-out through thin lips and flat chins. Here every wall vertex moves with the skin in front of it, and each row of teeth and
-the tongue move as the affine map that fits the movement of the face around them best.
+out through thin lips and flat chins. Here every wall vertex moves with the skin in front of it, and each row of teeth
+and the tongue move as the affine map that fits the movement of the face around them best.
 """
 
 import numpy as np

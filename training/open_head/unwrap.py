@@ -3,8 +3,9 @@
 A disc starts from Tutte's embedding (How to draw a graph, 1963): its rim on a convex curve, every other vertex a mean
 of its neighbours, which cannot fold. Then the symmetric Dirichlet energy (Smith and Schaefer, Bijective
 Parameterization with Free Boundaries, SIGGRAPH 2015) is lowered by L-BFGS; it grows without bound before a triangle
-flips, so no step leaves the unfolded state. Holes are closed with a fan of extra triangles, the rim only slides along its curve: the
-result is one-to-one. Every quad counts with all four corner triangles, so both ways of splitting it stay unfolded.
+flips, so no step leaves the unfolded state. Holes are closed with a fan of extra triangles, the rim only slides along
+its curve: the result is one-to-one. Every quad counts with all four corner triangles, so both ways of splitting it
+stay unfolded.
 """
 
 import logging
