@@ -27,13 +27,18 @@ def draw_overlay(head: FittedHead, image: np.ndarray, albedo: np.ndarray | None)
     """
     photograph = head.photographs[0]
     picture, camera = _crop_round_head(image, photograph)
-    triangles = head.model.topology.triangles
+    topology = head.model.topology
+    shown = np.ones(len(topology.triangles), bool)
+    if "lashes" in topology.part_names:  # their cards need a transparent texture
+        lashes = topology.part("lashes")
+        shown = (topology.triangle_face < lashes.start) | (topology.triangle_face >= lashes.stop)
+    triangles = topology.triangles[shown]
     mesh = render_head(photograph.posed, triangles, camera, CLAY)
     cover = mesh[..., 3:].astype(np.float32) / 255 * 0.75
     over = (mesh[..., :3] * cover + picture * (1 - cover)).astype(np.uint8)
     texture = None
     if albedo is not None:
-        texture = TextureMap(albedo, head.model.topology.uv, head.model.topology.triangle_uv)
+        texture = TextureMap(albedo, topology.uv, topology.triangle_uv[shown])
     light = HarmonicLight.directional((0.2, 0.5, 1.0), 0.55, 0.45)
     panels = [picture, over]
     for yaw in SIDE_VIEWS_DEGREES:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import torch
 
+from backend.face_models.morphable_model import split_quads
 from backend.face_models.open_head import OpenHead
 from backend.rendering.camera import Camera
 from backend.rendering.shading import HARMONIC_CONSTANTS, HarmonicLight, render_head
@@ -49,7 +50,10 @@ def random_photograph(model: OpenHead, generator: np.random.Generator, size: int
     vertices = keys.apply(neutral, weights)
     camera = random_camera(generator, size)
     colours = random_colours(model, generator)
-    head = render_head(vertices, model.topology.triangles, camera, colours, light=random_light(generator))
+    triangles = model.topology.triangles
+    if generator.random() < 0.6:  # the cards of the lashes are solid here, far heavier than real lashes
+        triangles = split_quads(model.topology.faces[: model.topology.part("lashes").start])
+    head = render_head(vertices, triangles, camera, colours, light=random_light(generator))
     image = _over_background(head, generator)
     return SyntheticPhotograph(image, camera, vertices, identity, weights)
 

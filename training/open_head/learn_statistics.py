@@ -39,8 +39,9 @@ INDEPENDENT_POINTS = 700  # neighbouring points say the same; this many count as
 LANDMARK_DEVIATION_MM = 1.5
 TANGENTIAL_SHARE = 0.03  # of the weight along the normal: places slide, but not without end
 TANGENTIAL_EVERY = 8  # that is smooth, so some of the points are enough
-MEAN_SLIDER_DEVIATION = 0.7
-PERSON_SLIDER_DEVIATION = 0.45
+MEAN_SLIDER_DEVIATION = 0.5
+PERSON_SLIDER_DEVIATION = 0.3
+CREASE_DEVIATION_MM = 0.2  # of the Laplacian of what the sliders do: they must not fold the skin to come nearer
 FARTHEST_MM = 12.0
 CROP_RADIUS_MM = 105.0
 BEYOND_CROP_WEIGHT, EAR_WEIGHT = 0.15, 0.05
@@ -57,6 +58,7 @@ class SliderSpace:
         names: S names; mean: (V, 3) metres; directions: (3 V, S) float32 metres at value 1.
         triangles: (T, 3) of the outer skin; rim: (V,) bool, vertices at the neck's edge.
         landmark_vertex, landmark_weight: (68, 3).
+        creases: (S, S): values @ creases @ values is the sum of squared Laplacians of the sliders' work, metres.
     """
 
     names: list[str]
@@ -66,6 +68,7 @@ class SliderSpace:
     rim: np.ndarray
     landmark_vertex: np.ndarray
     landmark_weight: np.ndarray
+    creases: np.ndarray
 
     @classmethod
     def load(cls, data: MakeHumanData, asset: Path = ASSET) -> "SliderSpace":
@@ -77,7 +80,8 @@ class SliderSpace:
         rim[head.neck_loop] = True
         with np.load(asset, allow_pickle=False) as stored:
             vertex, weight = stored["landmarks68_vertices"], stored["landmarks68_barycentric"]
-        return cls(names, mean, directions, split_quads(head.outer_skin), rim, vertex.astype(int), weight)
+        creases = crease_squares(directions, head.outer_skin)
+        return cls(names, mean, directions, split_quads(head.outer_skin), rim, vertex.astype(int), weight, creases)
 
     def shape(self, values: np.ndarray) -> np.ndarray:
         """(V, 3) metres for (S,) slider values."""
@@ -201,12 +205,29 @@ def fit_sliders(
         ridge = np.full(size, 1 / deviation**2)
         hessian[np.arange(size), np.arange(size)] += ridge
         gradient[:size] -= ridge * (values - centre)
+        smooth = 1e6 / CREASE_DEVIATION_MM**2 * space.creases
+        hessian[:size, :size] += smooth
+        gradient[:size] -= smooth @ values
         step = np.linalg.solve(hessian, gradient)
         values = values + step[:size]
         turn = Rotation.from_rotvec(step[size : size + 3]).as_matrix()
         # Turned about its middle. The scale stays: from points to a surface, a smaller head is always nearer.
         motion = Motion(motion.scale, turn @ motion.rotation, middle + step[size + 3 :])
     return values, motion, float(np.median(distance[scan.weight == 1.0]))
+
+
+def crease_squares(directions: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(S, S) squares of the uniform Laplacian of each slider's offsets (3 V, S) over the skin (F, 4)."""
+    count = len(directions) // 3
+    pairs = np.concatenate([faces[:, [k, (k + 1) % 4]] for k in range(4)])
+    pairs = np.unique(np.sort(pairs, axis=1), axis=0)
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    neighbours = sparse.csr_matrix((np.ones(len(both)), (both[:, 0], both[:, 1])), (count, count))
+    degree = np.asarray(neighbours.sum(axis=1))[:, 0]
+    laplacian = sparse.diags((degree > 0).astype(float)) - sparse.diags(1 / np.maximum(degree, 1)) @ neighbours
+    bent = laplacian @ directions.reshape(count, -1).astype(np.float64)
+    bent = bent.reshape(3 * count, -1)
+    return bent.T @ bent
 
 
 def learn(space: SliderSpace, scan: Scan, people: int) -> dict[str, np.ndarray]:
