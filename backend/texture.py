@@ -17,9 +17,8 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from backend.face_models.morphable_model import MorphableModel
-from backend.rendering.uv_baking import TexelMap, texel_map
-from backend.texture_evidence import Evidence, HeadRegions, TextureView, _remap, smoothstep
-from backend.texture_parts import paint_parts
+from backend.texture_evidence import Evidence, HeadRegions, TextureView, smoothstep
+from backend.texture_parts import paint_parts, part_texels
 
 __all__ = ["TextureView", "build_albedo"]
 
@@ -52,26 +51,21 @@ def build_albedo(model: MorphableModel, views: list[TextureView], size: int = 20
     Args:
         model: the face model; its skin, eyeballs, teeth, tongue and lashes are told by their part names.
         views: photographs of one person, each with the head as posed in it. Without any: plain skin.
-        size: side of the texture, texels; at least 64.
+        size: side of the texture, texels; a multiple of 64.
 
     Returns:
         (size, size, 3) uint8 sRGB, row 0 at v = 1. Texels outside the charts take the nearest colour.
 
     Raises:
-        ValueError: the size is too small.
+        ValueError: the size is none of these.
     """
-    if size < 64:
-        raise ValueError(f"A texture needs at least 64 texels a side, not {size}.")
+    if size < 64 or size % 64:
+        raise ValueError(f"The side of a texture must be a multiple of 64 texels, not {size}.")
     regions = HeadRegions.of(model)
-    fine = texel_map(model.topology.uv, model.topology.triangle_uv, size)
     evidence = [Evidence(model, regions, view) for view in views]
-    colours = np.zeros((len(fine.texel), 3), np.float32)
-    skin_rows = np.flatnonzero(regions.triangle_is_skin[fine.triangle])
-    skin = TexelMap(size, fine.texel[skin_rows], fine.triangle[skin_rows], fine.barycentric[skin_rows])
-    colours[skin_rows] = _Skin(model, regions, evidence, size).paint(skin)
-    paint_parts(model, fine, colours, evidence)
-    packed = (np.clip(colours, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return fine.image(packed)
+    texture = _Skin(model, regions, evidence, size).paint()
+    paint_parts(model, texture, evidence)
+    return texture
 
 
 @dataclass
@@ -105,10 +99,8 @@ class _Skin:
     def __init__(self, model: MorphableModel, regions: HeadRegions, evidence: list[Evidence], size: int) -> None:
         self.model, self.regions, self.evidence, self.size = model, regions, evidence, size
         self.triangles = model.topology.triangles
-        self.side = min(size, max(COARSE_SMALLEST, size // COARSE_SHARE))
-        every = texel_map(model.topology.uv, model.topology.triangle_uv, self.side)
-        rows = np.flatnonzero(regions.triangle_is_skin[every.triangle])
-        self.coarse = TexelMap(self.side, every.texel[rows], every.triangle[rows], every.barycentric[rows])
+        self.side = size // max(1, min(COARSE_SHARE, size // COARSE_SMALLEST))
+        self.coarse = part_texels(model.topology, np.flatnonzero(regions.triangle_is_skin), self.side)
         self.laplacian = _laplacian(self.triangles, len(model.mean))
         self.straight = np.arange(len(model.mean))
         self.layers = [self._layer(one, self.straight) for one in evidence]
@@ -264,7 +256,13 @@ class _Skin:
         # Skin spreads to where nothing is known; brows, beards and fringes do not.
         bare = smoothstep(0.5, 1.0, 1 - self.regions.kept)
         filled = self._spread(mass * bare, colour, borrowed * bare[mirror], colour[mirror], tone, STIFFNESS)
+        filled = filled + self.regions.lips[:, None] * (self._lip_tone(mass, colour, tone) - filled)
         return self._spread(mass, colour, 1 - mass, filled, tone, STIFFNESS / 10)
+
+    def _lip_tone(self, mass: np.ndarray, colour: np.ndarray, tone: np.ndarray) -> np.ndarray:
+        """(3,): the colour of the lips as far as they are seen, else one that goes with the skin."""
+        seen = mass * self.regions.lips
+        return _weighted_median(colour, seen) if seen.sum() > 5 else tone * PLAIN_LIPS / PLAIN_SKIN
 
     def _spread(
         self,
@@ -298,32 +296,35 @@ class _Skin:
 
     # The texture ------------------------------------------------------------------------------------------------------
 
-    def paint(self, skin: TexelMap) -> np.ndarray:
-        """(N, 3) float32 encoded colours of the skin's texels."""
-        row, column = np.divmod(skin.texel, self.size)
-        share = np.float32(self.side / self.size)
-        x = (column.astype(np.float32) + np.float32(0.5)) * share - np.float32(0.5)
-        y = (row.astype(np.float32) + np.float32(0.5)) * share - np.float32(0.5)
+    def paint(self) -> np.ndarray:
+        """(size, size, 3) uint8: the skin's colours, carried on beyond the borders of its charts."""
         ground = self.coarse.interpolate(self.base, self.triangles)
         layers = [*self.layers, *self.mirrored]
         for layer in layers:
             ground -= layer.weight[:, None] * self._own_base(layer)
-        # Weights and the ground that goes with them are blurred alike by the enlargement, so they stay in step.
-        result = _remap(self.coarse.image(ground), x[None], y[None])[0]
+        # Weights and the ground that goes with them are enlarged alike, so they stay in step.
+        result = self._enlarge(ground, slice(None), slice(None))
         for layer in layers:
-            factor = self.coarse.image(self.coarse.interpolate(layer.gain, self.triangles) * layer.weight[:, None])
-            rows = np.flatnonzero(_remap(self.coarse.image(layer.weight), x[None], y[None])[0] > 1 / 512)
+            weight = self.coarse.image(layer.weight)
+            rows, columns = (np.flatnonzero(weight.max(axis=axis) > 1 / 512) for axis in (1, 0))
             if not len(rows):
                 continue
-            part = TexelMap(self.size, skin.texel[rows], skin.triangle[rows], skin.barycentric[rows])
-            picture = self._photograph(layer, part)
-            picture *= _remap(factor, x[None, rows], y[None, rows])[0]
-            result[rows] += picture
-        missing = _remap(self.coarse.image(1 - self.covered), x[None], y[None])[0]
-        rows = np.flatnonzero(missing > 0.02)
-        grain = self._grain()[row[rows] % 512, column[rows] % 512]
-        result[rows] *= 1 + (missing[rows] * grain)[:, None]
-        return result
+            # Places change little from texel to texel, so the coarse ones are enlarged too.
+            rows, columns = (slice(max(0, used[0] - 1), used[-1] + 2) for used in (rows, columns))
+            factor = self.coarse.interpolate(layer.gain, self.triangles) * layer.weight[:, None]
+            picture = self._photograph(layer, rows, columns)
+            picture = cv2.multiply(picture, self._enlarge(factor, rows, columns), scale=1 / 255, dtype=cv2.CV_32F)
+            share = self.size // self.side
+            part = result[rows.start * share : rows.stop * share, columns.start * share : columns.stop * share]
+            part += picture
+        grain = self._enlarge(1 - self.covered, slice(None), slice(None)) * self._grain() + 1
+        return cv2.multiply(result, cv2.merge([grain] * 3), scale=255, dtype=cv2.CV_8U)
+
+    def _enlarge(self, values: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """Values (N[, C]) of coarse texels as an image of the texture's size, or its part in some coarse rows, columns."""
+        image = np.ascontiguousarray(self.coarse.image(values.astype(np.float32))[rows, columns])
+        share = self.size // self.side
+        return cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_LINEAR)
 
     def _own_base(self, layer: _Layer) -> np.ndarray:
         """(N, 3) at the coarse texels: the layer's smooth colours, the common base where it knows none."""
@@ -331,21 +332,22 @@ class _Skin:
         mixed = (sure * layer.base + 1e-3 * self.base) / (sure + 1e-3)
         return self.coarse.interpolate(mixed, self.triangles)
 
-    def _photograph(self, layer: _Layer, part: TexelMap) -> np.ndarray:
-        """(N, 3) float32: the photograph's colours at texels, at the texture's resolution."""
+    def _photograph(self, layer: _Layer, rows: slice, columns: slice) -> np.ndarray:
+        """(H, W, 3) uint8: the photograph's colours at the texels of some coarse rows and columns."""
         one = layer.evidence
         camera, image = one.crop_camera, one.crop
         places = camera.project(one.vertices[layer.source]).astype(np.float32)
         places = np.nan_to_num(places, nan=-10.0, posinf=-10.0, neginf=-10.0)
-        place = part.interpolate(places, self.triangles)
-        density = _pixels_per_texel(places[self.triangles], self._texel_areas()[:, None], part.triangle)
+        place = self._enlarge(self.coarse.interpolate(places, self.triangles), rows, columns)
+        chosen = self.coarse.triangle[layer.weight > 0.5]
+        density = _pixels_per_texel(places[self.triangles], self._texel_areas(), chosen)
         if density > 1.5:
             width, height = (max(1, round(length * 1.2 / density)) for length in (camera.width, camera.height))
             place *= np.array([width / camera.width, height / camera.height], np.float32)
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         interpolation = cv2.INTER_CUBIC if density < 0.8 else cv2.INTER_LINEAR
-        picture = _remap(image, place[None, :, 0] - 0.5, place[None, :, 1] - 0.5, interpolation)[0]
-        return picture.astype(np.float32) / 255
+        x, y = cv2.split(place - np.float32(0.5))
+        return cv2.remap(image, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE)
 
     def _texel_areas(self) -> np.ndarray:
         """(T,) area of each triangle in texels."""
@@ -353,7 +355,7 @@ class _Skin:
         return _area(corners)
 
     def _grain(self) -> np.ndarray:
-        """(512, 512) float32: pores and blotches of unseen skin, relative, repeats without a seam."""
+        """(size, size) float32: pores and blotches of unseen skin, relative."""
         generator = np.random.default_rng(7)
         white = generator.standard_normal((512, 512)).astype(np.float32)
         result = np.zeros_like(white)
@@ -363,7 +365,9 @@ class _Skin:
             band = cv2.GaussianBlur(padded, (0, 0), max(sigma * scale, 0.3))[128:-128, 128:-128]
             result += share * band / max(float(band.std()), 1e-6)
             white = np.roll(white, 171, axis=0).T.copy()
-        return result / result.std() * self._grain_strength()
+        result *= self._grain_strength() / result.std()
+        times = -(-self.size // 512)
+        return np.tile(result, (times, times))[: self.size, : self.size]
 
     def _grain_strength(self) -> float:
         """Relative standard deviation of the person's bare skin below some 3 mm, from the sharpest photograph."""
@@ -407,5 +411,7 @@ def _area(corners: np.ndarray) -> np.ndarray:
 
 def _pixels_per_texel(corners: np.ndarray, texel_areas: np.ndarray, chosen: np.ndarray) -> float:
     """Median length of a texel in pixels of the photograph, over the triangles of the chosen texels."""
-    ratio = _area(corners) / np.maximum(texel_areas[:, 0], 1e-6)
+    if not len(chosen):
+        return 1.0
+    ratio = _area(corners) / np.maximum(texel_areas, 1e-6)
     return float(np.sqrt(np.median(ratio[chosen[:: max(1, len(chosen) // 5000)]])))

@@ -70,6 +70,7 @@ class HeadRegions:
         seed: skin that is free of hair on most people: cheeks and nose.
         kept: where other colours than skin belong to the face: brows, lids, lips, beard.
         rims: lids and lips, where a head that fits badly shows the white of the eyes or teeth.
+        lips: the red of the lips, as far as it can be seen or could be.
         skin: (V,) bool, vertices of the skin part.
         triangle_is_skin: (T,) bool.
     """
@@ -77,6 +78,7 @@ class HeadRegions:
     seed: np.ndarray
     kept: np.ndarray
     rims: np.ndarray
+    lips: np.ndarray
     skin: np.ndarray
     triangle_is_skin: np.ndarray
 
@@ -111,6 +113,7 @@ class HeadRegions:
             seed.astype(np.float32),
             smooth(smooth.widest(kept.astype(np.float32), 1), 1),
             smooth.widest(mask("lids", "lips", "eye_socket").astype(np.float32), 1),
+            mask("lips").astype(np.float32),
             skin,
             face_is_skin[topology.triangle_face],
         )

@@ -6,12 +6,16 @@ colours sRGB-encoded in [0, 1].
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
-from backend.face_models.morphable_model import MorphableModel
-from backend.rendering.uv_baking import TexelMap
+from backend.face_models.morphable_model import MorphableModel, Topology
+from backend.rendering.uv_baking import TexelMap, texel_map
 from backend.texture_evidence import Evidence, smoothstep
 
+PAINTED = ("eyeball", "teeth", "tongue", "mouth_inside", "lashes")
+BORDER_TEXELS = 6
+"""Colours go on this far beyond a chart, for the sake of interpolation and smaller copies of the texture."""
 DEFAULT_IRIS = np.array([0.36, 0.25, 0.17], np.float32)
 IRIS_RADIUS_M = 0.0059
 PUPIL_SHARE = 0.33
@@ -29,27 +33,38 @@ TOOTH_WIDTHS_MM = {"upper": (8.6, 6.6, 7.6, 7.1, 6.8, 10.4, 9.8), "lower": (5.3,
 CROWN_HEIGHT_M = {"upper": 0.0100, "lower": 0.0090}
 
 
-def paint_parts(
-    model: MorphableModel, texels: TexelMap, colours: np.ndarray, evidence: list[Evidence], seed: int = 0
-) -> None:
-    """Fills in the texels of every part but the skin.
+def part_texels(topology: Topology, triangles: np.ndarray, size: int) -> TexelMap:
+    """The texel map of some rows of the topology's triangles; its `triangle` counts in all of them."""
+    texels = texel_map(topology.uv, topology.triangle_uv[triangles], size)
+    return TexelMap(size, texels.texel, triangles[texels.triangle], texels.barycentric)
+
+
+def paint_parts(model: MorphableModel, texture: np.ndarray, evidence: list[Evidence], seed: int = 0) -> None:
+    """Paints every part but the skin into the texture, with a border round its charts.
 
     Args:
         model: the face model; parts named as in the open head.
-        texels: the texel map.
-        colours: (N, 3) float32 of the texels, written to.
+        texture: (size, size, 3) uint8, written to.
         evidence: the photographs, for the colour of the irises.
         seed: of the small irregularities.
     """
     topology = model.topology
-    part_of_face = np.full(len(topology.faces), -1)
+    iris = iris_colour(model, evidence)
+    part_of_face = np.zeros(len(topology.faces), np.int64)
     for number, (start, end) in enumerate(topology.part_faces):
         part_of_face[start:end] = number
-    part = part_of_face[topology.triangle_face[texels.triangle]]
-    iris = iris_colour(model, evidence)
-    for number, name in enumerate(topology.part_names):
+    part_of_triangle = part_of_face[topology.triangle_face]
+    painted = [n for n, name in enumerate(topology.part_names) if name.startswith(PAINTED)]
+    others = np.flatnonzero(np.isin(part_of_triangle, painted))
+    if not len(others):
+        return
+    texels = part_texels(topology, others, len(texture))
+    part = part_of_triangle[texels.triangle]
+    colours = np.zeros((len(texels.texel), 3), np.float32)
+    for number in painted:
+        name = topology.part_names[number]
         rows = np.flatnonzero(part == number)
-        if not len(rows) or name == "skin":
+        if not len(rows):
             continue
         chosen = TexelMap(texels.size, texels.texel[rows], texels.triangle[rows], texels.barycentric[rows])
         place = chosen.interpolate(model.mean, topology.triangles)
@@ -62,8 +77,25 @@ def paint_parts(
             colours[rows] = _paint_tongue(place, vertices, np.random.default_rng(seed))
         elif name == "mouth_inside":
             colours[rows] = _paint_mouth(place, vertices)
-        elif name == "lashes":
+        else:
             colours[rows] = LASHES
+    _put(texture, texels.texel, (colours * 255 + 0.5).astype(np.uint8))
+
+
+def _put(texture: np.ndarray, texel: np.ndarray, colours: np.ndarray) -> None:
+    """Writes colours (N, 3) to texels (N,) and to those within BORDER_TEXELS of them."""
+    size = len(texture)
+    row, column = np.divmod(texel, size)
+    top, left = max(0, row.min() - BORDER_TEXELS), max(0, column.min() - BORDER_TEXELS)
+    bottom, right = row.max() + BORDER_TEXELS + 1, column.max() + BORDER_TEXELS + 1
+    window = texture[top:bottom, left:right]
+    free = np.ones(window.shape[:2], np.uint8)
+    free[row - top, column - left] = 0
+    distance, label = cv2.distanceTransformWithLabels(free, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    number = np.zeros(len(texel) + 1, np.int64)
+    number[label[row - top, column - left]] = np.arange(len(texel))
+    near = distance <= BORDER_TEXELS
+    window[near] = colours[number[label[near]]]
 
 
 def paint_eye(place: np.ndarray, vertices: np.ndarray, iris: np.ndarray, generator: np.random.Generator) -> np.ndarray:
