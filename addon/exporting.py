@@ -16,7 +16,7 @@ from pathlib import Path
 
 import bpy
 
-from . import shape_keys
+from . import materials, shape_keys
 
 
 class ExportError(Exception):
@@ -39,7 +39,7 @@ def save_blend(path: Path) -> None:
 
 def export_fbx(head: bpy.types.Object, path: Path) -> None:
     """FBX with shape keys and the texture inside: Y up, facing +Z, metres, no rotation or scale."""
-    with _neutral_copy(head) as kept:
+    with _neutral_copy(head, plain_cut_outs=True) as kept:
         bpy.ops.export_scene.fbx(
             filepath=str(path),
             use_selection=True,
@@ -82,7 +82,7 @@ def export_glb(head: bpy.types.Object, path: Path) -> None:
 
 def export_obj(head: bpy.types.Object, path: Path) -> None:
     """OBJ and MTL of the neutral, the texture copied beside them: Y up, facing +Z, metres. OBJ has no shape keys."""
-    with _neutral_copy(head):
+    with _neutral_copy(head, plain_cut_outs=True):
         bpy.ops.wm.obj_export(
             filepath=str(path),
             export_selected_objects=True,
@@ -102,8 +102,10 @@ EXPORTERS = {"fbx": export_fbx, "glb": export_glb, "obj": export_obj}
 
 
 @contextmanager
-def _neutral_copy(head: bpy.types.Object) -> Iterator[list[str]]:
+def _neutral_copy(head: bpy.types.Object, *, plain_cut_outs: bool = False) -> Iterator[list[str]]:
     """A neutral, undriven copy of the head, alone and selected in a new scene; both are gone afterwards.
+
+    `plain_cut_outs` gives the copy plain dark lashes, for formats that put every picture on the first UV map.
 
     The window shows that scene meanwhile, because exporters take theirs from it. Yields the names of the keys that the
     copy kept.
@@ -115,6 +117,7 @@ def _neutral_copy(head: bpy.types.Object) -> Iterator[list[str]]:
     copy.data = head.data.copy()
     name, mesh_name = head.name, head.data.name
     kept: list[str] = []
+    replaced: list[tuple[bpy.types.Material, bpy.types.Material, str]] = []
     try:
         copy.parent = None
         copy.matrix_world.identity()
@@ -132,6 +135,14 @@ def _neutral_copy(head: bpy.types.Object) -> Iterator[list[str]]:
                     kept.append(block.name)
             copy.active_shape_key_index = 0
             copy.show_only_shape_key = False
+        if plain_cut_outs:
+            for index, material in enumerate(copy.data.materials):
+                if materials.is_cut_out(material):
+                    replaced.append((material, materials.add_material("lashes", None), material.name))
+                    copy.data.materials[index] = replaced[-1][1]
+        for original, plain, material_name in replaced:
+            original.name = material_name + ".original"
+            plain.name = material_name
         scene.collection.objects.link(copy)
         head.name, head.data.name = name + ".original", mesh_name + ".original"
         copy.name, copy.data.name = name, mesh_name
@@ -147,6 +158,9 @@ def _neutral_copy(head: bpy.types.Object) -> Iterator[list[str]]:
         bpy.data.objects.remove(copy)
         bpy.data.meshes.remove(mesh)
         bpy.data.scenes.remove(scene)
+        for original, plain, material_name in replaced:
+            bpy.data.materials.remove(plain)
+            original.name = material_name
         head.name, head.data.name = name, mesh_name
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from . import cameras, materials, shape_keys
+from . import cameras, lashes, materials, shape_keys
 from .frames import blender_from_model
 from .result import Result
 
@@ -50,8 +50,10 @@ def build_object(result: Result, name: str = "Head") -> bpy.types.Object:
     mesh = _build_mesh(result, name)
     head = bpy.data.objects.new(name, mesh)
     albedo = bpy.data.images.load(str(result.albedo)) if result.albedo else None
+    _crease_teeth(mesh, result)
+    hairs = _add_lash_uvs(mesh, result)
     for part in result.part_names:
-        mesh.materials.append(materials.add_material(part, albedo))
+        mesh.materials.append(materials.add_material(part, albedo, hairs if part == "lashes" else None))
     _add_vertex_groups(head, result)
     _add_keys(head, result)
     head["lifemask_face_model"] = str(result.face_model.get("name", ""))
@@ -88,11 +90,37 @@ def _build_mesh(result: Result, name: str) -> bpy.types.Mesh:
     return mesh
 
 
+def _crease_teeth(mesh: bpy.types.Mesh, result: Result) -> None:
+    """Keep the coarse teeth from shrinking under a Subdivision modifier."""
+    teeth = np.zeros(len(result.vertices), dtype=bool)
+    for part in result.part_names:
+        if part.startswith("teeth"):
+            teeth[result.part_vertices(part)] = True
+    ends = np.empty(len(mesh.edges) * 2, dtype=np.int32)
+    mesh.edges.foreach_get("vertices", ends)
+    crease = mesh.attributes.new("crease_edge", "FLOAT", "EDGE")
+    crease.data.foreach_set("value", teeth[ends.reshape(-1, 2)].all(axis=1).astype(np.float32))
+
+
+def _add_lash_uvs(mesh: bpy.types.Mesh, result: Result) -> tuple[bpy.types.Image, str] | None:
+    """A second UV map for the lashes; returns the picture that lies on it, or None where there are no lash strips."""
+    if "lashes" not in result.part_names or "skin" not in result.part_names:
+        return None
+    skin = result.part_vertices("skin")
+    strips = result.faces[slice(*result.part_faces[result.part_names.index("lashes")])]
+    coordinates = lashes.lash_coordinates(result.vertices, strips, result.vertices[skin])
+    if coordinates is None:
+        return None
+    layer = mesh.uv_layers.new(name=lashes.UV_NAME, do_init=False)
+    layer.uv.foreach_set("vector", coordinates[result.faces[result.faces >= 0]].ravel())
+    mesh.uv_layers.active_index = 0
+    return lashes.hair_picture(), lashes.UV_NAME
+
+
 def _add_vertex_groups(head: bpy.types.Object, result: Result) -> None:
     """One vertex group a part, weight 1."""
-    for part, (start, end) in zip(result.part_names, result.part_faces, strict=True):
-        faces = result.faces[start:end]
-        head.vertex_groups.new(name=part).add(np.unique(faces[faces >= 0]).tolist(), 1.0, "REPLACE")
+    for part in result.part_names:
+        head.vertex_groups.new(name=part).add(result.part_vertices(part).tolist(), 1.0, "REPLACE")
 
 
 def _add_keys(head: bpy.types.Object, result: Result) -> None:

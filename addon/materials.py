@@ -51,7 +51,7 @@ SURFACES: dict[str, Surface] = {
     ),
     "teeth": Surface(
         (0.62, 0.55, 0.44),
-        {"Roughness": 0.2, "IOR": 1.6, "Coat Weight": 0.4, "Coat Roughness": 0.05, "Subsurface Weight": 0.2,
+        {"Roughness": 0.2, "IOR": 1.6, "Coat Weight": 0.3, "Coat Roughness": 0.05, "Subsurface Weight": 0.1,
          "Subsurface Radius": (1.0, 0.8, 0.6), "Subsurface Scale": 0.001},
     ),
     "tongue": Surface(
@@ -69,8 +69,13 @@ def surface_of(part: str) -> Surface:
     return SURFACES.get(part) or SURFACES.get(part.split("_")[0]) or OTHER_PART
 
 
-def add_material(part: str, albedo: bpy.types.Image | None) -> bpy.types.Material:
-    """A material named after the part, with the albedo where the part has one and there is one."""
+def add_material(
+    part: str, albedo: bpy.types.Image | None, cut_out: tuple[bpy.types.Image, str] | None = None
+) -> bpy.types.Material:
+    """A material named after the part, with the albedo where the part has one and there is one.
+
+    `cut_out` is a picture with colour and alpha that takes the albedo's place, and the UV map it lies on.
+    """
     surface = surface_of(part)
     material = bpy.data.materials.new(part)
     if bpy.app.version < (5, 0, 0):  # later ones always have nodes, and the switch will go
@@ -82,9 +87,24 @@ def add_material(part: str, albedo: bpy.types.Image | None) -> bpy.types.Materia
     shader.inputs["Base Color"].default_value = (*surface.colour, 1.0)
     material.diffuse_color = (*surface.colour, 1.0)
     material.roughness = shader.inputs["Roughness"].default_value
-    if surface.textured and albedo is not None:
+    picture = cut_out[0] if cut_out else albedo if surface.textured else None
+    if picture is not None:
         texture = tree.nodes.new("ShaderNodeTexImage")
-        texture.image = albedo
+        texture.image = picture
         texture.location = (shader.location.x - 320, shader.location.y)
         tree.links.new(texture.outputs["Color"], shader.inputs["Base Color"])
+    if cut_out:
+        tree.links.new(texture.outputs["Alpha"], shader.inputs["Alpha"])
+        uv = tree.nodes.new("ShaderNodeUVMap")
+        uv.uv_map = cut_out[1]
+        uv.location = (texture.location.x - 200, texture.location.y)
+        tree.links.new(uv.outputs["UV"], texture.inputs["Vector"])
     return material
+
+
+def is_cut_out(material: bpy.types.Material | None) -> bool:
+    """Whether a picture's alpha cuts the surface out, as it does with lashes."""
+    if material is None or material.node_tree is None:
+        return False
+    shaders = (node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
+    return any(shader.inputs["Alpha"].is_linked for shader in shaders)

@@ -11,6 +11,7 @@ from mathutils import Matrix, Vector
 
 YAW_DEGREES, PITCH_DEGREES = -24.0, 3.0  # where the camera stands: to the subject's right, a little above the eyes
 FOCAL_LENGTH_MM = 85.0
+SUBDIVISIONS = 2
 HEAD_SHARE_OF_PICTURE = 0.86
 
 # Area lights: yaw and pitch as seen from the face, distance (m), side (m), power (W), colour.
@@ -36,9 +37,12 @@ def render_portrait(
         frame: of the head's action; the neutral is 0. None keeps the present values.
     """
     scene = bpy.data.scenes.new("Lifemask portrait")
-    made: list[bpy.types.ID] = [scene]
+    sitter = head.copy()  # shares mesh and keys with the head
+    made: list[bpy.types.Object] = [sitter]
     try:
-        scene.collection.objects.link(head)
+        scene.collection.objects.link(sitter)
+        smooth = sitter.modifiers.new("Smooth", "SUBSURF")
+        smooth.levels = smooth.render_levels = SUBDIVISIONS
         scene.frame_set(bpy.context.scene.frame_current if frame is None else frame)
         low, high = bounds(head)
         made += add_studio(scene, (low + high) / 2)
@@ -49,10 +53,8 @@ def render_portrait(
         scene.render.image_settings.file_format = "PNG"
         bpy.ops.render.render(write_still=True, scene=scene.name)
     finally:
-        scene.collection.objects.unlink(head)
         worlds = [scene.world] if scene.world else []
-        data = [item.data for item in made[1:] if item.data]
-        bpy.data.batch_remove([*made[1:], *data, *worlds])
+        bpy.data.batch_remove([*made, *(item.data for item in made if item is not sitter), *worlds])
         bpy.data.scenes.remove(scene)
 
 

@@ -85,6 +85,12 @@ class Result:
             part[start:end] = index
         return part
 
+    def part_vertices(self, name: str) -> np.ndarray:
+        """Indices of the vertices of a part, ascending. Raises ValueError when there is no such part."""
+        start, end = self.part_faces[self.part_names.index(name)]
+        faces = self.faces[start:end]
+        return np.unique(faces[faces >= 0])
+
     def dense_keys(self) -> np.ndarray:
         """(K, V, 3) float32 metres: the offsets of every key at value 1."""
         dense = np.zeros((len(self.key_names), len(self.vertices), 3), dtype=np.float32)

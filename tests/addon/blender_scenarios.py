@@ -102,14 +102,18 @@ def build(addon, arguments: dict) -> dict:
     from bpy_extras.object_utils import world_to_camera_view
     from mathutils import Vector
 
-    started = time.perf_counter()
     (head,) = built(addon, arguments["result"])
     facts = mesh_facts(head.object)
+    lash_uv = np.empty(len(head.object.data.loops) * 2, np.float32)
+    head.object.data.uv_layers["Lashes"].uv.foreach_get("vector", lash_uv)
+    facts["lash_uv"] = lash_uv.reshape(-1, 2)
+    hairs = bpy.data.images["lashes"]
+    facts["hair_cover"] = np.array(hairs.pixels[:]).reshape(hairs.size[1], hairs.size[0], 4)[..., 3]
+    facts["cut_out"] = [addon("materials").is_cut_out(slot.material) for slot in head.object.material_slots]
     facts["groups"] = {
         group.name: [v.index for v in head.object.data.vertices if any(g.group == group.index for g in v.groups)]
         for group in head.object.vertex_groups
     }
-    facts["seconds"] = time.perf_counter() - started
     facts["values_at_frames"] = [values_at(head.object, frame) for frame in (0, 1, 2)]
     facts["driven"] = list(addon("shape_keys").driven_keys(head.object))
     scene = bpy.context.scene
@@ -211,7 +215,8 @@ def state(head) -> list:
     names = sorted(item.name for item in bpy.data.objects) + sorted(item.name for item in bpy.data.meshes)
     values = [(block.name, round(block.value, 6)) for block in head.data.shape_keys.key_blocks]
     scenes = [item.name for item in bpy.data.scenes] + [bpy.context.scene.name, bpy.context.window.scene.name]
-    return [names, values, scenes, head.name, head.data.name, list(head.location), len(head.modifiers)]
+    slots = [slot.material.name for slot in head.material_slots] + sorted(item.name for item in bpy.data.materials)
+    return [names, values, scenes, slots, head.name, head.data.name, list(head.location), len(head.modifiers)]
 
 
 def save(addon, arguments: dict) -> dict:

@@ -44,7 +44,7 @@ def made_up_head() -> HeadResult:
         "teeth_upper": _ball((0.0, -0.062, 0.012), (0.02, 0.004, 0.01), rings=4, columns=7),
         "teeth_lower": _ball((0.0, -0.072, 0.011), (0.02, 0.004, 0.01), rings=4, columns=7),
         "tongue": _ball((0.001, -0.068, 0.005), (0.01, 0.003, 0.012), rings=4, columns=6),
-        "lashes": _strip((0.02, 0.01, 0.014), columns=6, rows=2),
+        "lashes": _strip((0.02, 0.01, 0.024), columns=6, rows=2),
     }
     vertices, uv, faces, face_uv, part_faces = [], [], [], [], []
     side = 1.0 / len(patches)

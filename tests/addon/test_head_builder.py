@@ -53,6 +53,23 @@ def test_every_part_has_a_material_slot_and_a_vertex_group(measured, made_up_hea
         assert measured["groups"][name] == sorted(set(faces[faces >= 0].tolist()))
 
 
+def test_hairs_lie_on_the_lashes_from_root_to_tip_and_nowhere_else(measured, made_up_head):
+    number = made_up_head.part_names.index("lashes")
+    is_lash = np.repeat(measured["face_material"], measured["face_sides"]) == number
+    assert np.all(measured["lash_uv"][~is_lash] == 0)
+    along, up = measured["lash_uv"][is_lash].T
+    assert sorted(set(np.round(up, 4))) == [0.0, 0.5, 1.0]
+    points = made_up_head.vertices[measured["loop_vertex"][is_lash]]
+    strip = made_up_head.vertices[made_up_head.faces[slice(*made_up_head.part_faces[number])].ravel()]
+    from_root = points[:, 2] - strip[:, 2].min()  # the made-up strip stands out of the face
+    assert np.corrcoef(up, from_root)[0, 1] > 0.99
+    assert abs(np.corrcoef(along, points[:, 0])[0, 1]) > 0.99
+    assert np.ptp(along) * 0.008 == pytest.approx(0.024, rel=0.1)
+    assert measured["cut_out"] == [name == "lashes" for name in made_up_head.part_names]
+    cover = measured["hair_cover"]
+    assert cover[0].mean() > 2 * cover[-10].mean() and cover.max() > 0.95 and cover.min() == 0
+
+
 def test_keys_are_the_basis_and_every_key_of_the_result(measured, made_up_head):
     assert measured["keys"] == ["Basis", *made_up_head.key_names]
     offsets = measured["key_points"][1:] - measured["key_points"][:1]
