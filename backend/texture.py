@@ -318,10 +318,11 @@ class _Skin:
             part = result[rows.start * share : rows.stop * share, columns.start * share : columns.stop * share]
             part += picture
         grain = self._enlarge(1 - self.covered, slice(None), slice(None)) * self._grain() + 1
-        return cv2.multiply(result, cv2.merge([grain] * 3), scale=255, dtype=cv2.CV_8U)
+        result *= grain[..., None]
+        return cv2.convertScaleAbs(np.maximum(result, 0, out=result), alpha=255)
 
     def _enlarge(self, values: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
-        """Values (N[, C]) of coarse texels as an image of the texture's size, or its part in some coarse rows, columns."""
+        """Coarse texels' values (N[, C]) as an image of the texture's size, or its part in coarse rows and columns."""
         image = np.ascontiguousarray(self.coarse.image(values.astype(np.float32))[rows, columns])
         share = self.size // self.side
         return cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_LINEAR)
@@ -346,8 +347,8 @@ class _Skin:
             place *= np.array([width / camera.width, height / camera.height], np.float32)
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         interpolation = cv2.INTER_CUBIC if density < 0.8 else cv2.INTER_LINEAR
-        x, y = cv2.split(place - np.float32(0.5))
-        return cv2.remap(image, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE)
+        place -= np.float32(0.5)  # OpenCV's pixel centres are whole numbers
+        return cv2.remap(image, place, None, interpolation, borderMode=cv2.BORDER_REPLICATE)
 
     def _texel_areas(self) -> np.ndarray:
         """(T,) area of each triangle in texels."""

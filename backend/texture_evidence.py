@@ -29,6 +29,8 @@ PART_BORDER_MM = (0.15, 0.8)
 """The same, by distance from eyeballs, teeth and the inside of the mouth."""
 HAIRLINE_M = 0.02
 """Height over the eyes, on the mean head, above which skin must hang together with the face."""
+HAIR_SHADOW_M = 0.002
+"""Skin this near to hair or background is not trusted."""
 FACING = (0.12, 0.5)
 """The same, by the cosine of the angle between the surface and the line of sight."""
 LIGHT_STRENGTH = 0.85
@@ -259,10 +261,13 @@ class Evidence:
         chroma = np.hypot(lab[..., 1], lab[..., 2]) / max(float(np.hypot(*centre[1:])), 4.0)
         white = (1 - smoothstep(0.4, 0.65, chroma)) * smoothstep(-30.0, -15.0, lab[..., 0] - centre[0])
         white = cv2.dilate((white * rims).astype(np.float32), np.ones((3, 3), np.uint8))
-        # A strand is thinner than skin: erode by a median, then soften.
+        # Strands of hair are thin, and skin beside hair lies in its shadow.
         likely = ndimage.grey_opening(likely, size=(3, 3))
         likely = cv2.GaussianBlur(likely.astype(np.float32), (0, 0), 1.5)
         likely = smoothstep(0.4, 0.9, likely) * self._grown_from(seed, likely > 0.5)
+        reach = 2 * max(1, round(HAIR_SHADOW_M / self.metres_per_pixel)) + 1
+        likely = cv2.erode(likely.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+        likely = cv2.GaussianBlur(likely, (0, 0), reach / 4)
         probability = np.maximum(
             likely, kept * smoothstep(0.3, 0.8, cv2.GaussianBlur(belongs.astype(np.float32), (0, 0), 1.0))
         )

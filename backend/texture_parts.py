@@ -192,28 +192,30 @@ def _paint_mouth(place: np.ndarray, vertices: np.ndarray) -> np.ndarray:
 
 
 def iris_colour(model: MorphableModel, evidence: list[Evidence]) -> np.ndarray:
-    """(3,) mean colour of the irises, from the darker part of what shows of the eyeballs; brown where none does.
+    """(3,) mean colour of the irises as the photographs show them; brown where none does.
 
-    Independent of the gaze: the aperture is split by brightness into pupil and lash shadow (darkest), iris, and sclera.
+    The fitted gaze says where the iris is, but neither it nor the lids fit to the pixel: what is much darker or
+    brighter than most (pupil, lashes, highlights, sclera) is left out.
     """
-    names = model.topology.part_names
-    samples = []
+    topology, samples = model.topology, []
     for one in evidence:
-        for name in names:
+        face = topology.triangle_face[one.triangle]
+        for name in topology.part_names:
             if not name.startswith("eyeball"):
                 continue
-            rows = model.topology.part(name)
-            face = model.topology.triangle_face[one.triangle]
+            rows, vertices = topology.part(name), topology.part_vertices(name)
             where = one.covered & (face >= rows.start) & (face < rows.stop)
-            pixels = one.image[where].astype(np.float32) / 255
-            if len(pixels) < 40:
+            ball = model.mean[vertices]
+            place = one.at_pixels(model.mean, where) - (ball.min(axis=0) + ball.max(axis=0)) / 2
+            share = np.hypot(place[:, 0], place[:, 1]) / IRIS_RADIUS_M
+            ring = (share > PUPIL_SHARE + 0.05) & (share < 0.85) & (place[:, 2] > 0)
+            if ring.sum() < 12:
                 continue
+            pixels = one.image[where].astype(np.float32)[ring] / 255
             brightness = pixels.mean(axis=1)
-            low, high = np.quantile(brightness, [0.12, 0.42])
-            if np.quantile(brightness, 0.85) < 1.15 * np.median(brightness[brightness <= high]):
-                continue  # no white to be seen: shut, or too blurred
+            low, high = np.quantile(brightness, [0.2, 0.65])
             chosen = (brightness >= low) & (brightness <= high)
-            lit = np.median(one.gain[model.topology.part_vertices(name)], axis=0)
+            lit = np.median(one.gain[vertices], axis=0)
             samples.append((len(pixels), np.median(pixels[chosen], axis=0) * lit))
     if not samples:
         return DEFAULT_IRIS
