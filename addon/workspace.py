@@ -16,7 +16,6 @@ def prepare(scene: bpy.types.Scene, head: Head) -> None:
     portrait.add_studio(scene, (low + high) / 2, studio)
     scene.unit_settings.system = "METRIC"
     scene.render.engine = "CYCLES"
-    scene.eevee.use_raytracing = True  # without it EEVEE lights the mouth from inside
     scene.frame_start = shape_keys.NEUTRAL_FRAME
     scene.frame_end = max(shape_keys.FIRST_PHOTOGRAPH_FRAME + len(head.cameras) - 1, shape_keys.NEUTRAL_FRAME)
     layer = scene.view_layers[0]
