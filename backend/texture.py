@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from backend.face_models.morphable_model import MorphableModel
+from backend.rendering.shading import vertex_normals
 from backend.texture_evidence import Evidence, HeadRegions, TextureView, smoothstep
 from backend.texture_parts import paint_parts, part_texels
 
@@ -26,6 +28,8 @@ COARSE_SHARE, COARSE_SMALLEST = 4, 256
 """Weights and base are computed for one texel in COARSE_SHARE squared, on at least COARSE_SMALLEST a side."""
 TRUSTED = (0.04, 0.30)
 """Quality from which, and up to which, a photograph's detail fades in."""
+TRUSTED_FOR_BASE = (0.15, 0.6)
+"""The same for the base, which goes on into what is not seen."""
 VIEW_SHARPNESS = 3
 """Power of the quality by which photographs share a point: high enough not to show two noses, low enough to blend."""
 MIRRORED_SHARE = 0.003
@@ -39,6 +43,7 @@ SIDE_EVENING, TONE_EVENING, TINT_EVENING = 0.7, 0.5, 0.25
 of the cheeks, of hue from it."""
 BREADTH = 4.0
 """Stiffness of what counts as broad: about two rings of neighbours."""
+PATTERN_PIXEL_M = 0.00035
 PLAIN_SKIN = np.array([0.80, 0.62, 0.53], np.float32)
 """Skin where no photograph is used, encoded."""
 PLAIN_LIPS = np.array([0.72, 0.44, 0.41], np.float32)
@@ -129,7 +134,7 @@ class _Skin:
         coarse, count = self.coarse, len(self.model.mean)
         corner = self.triangles[coarse.triangle].reshape(-1)
         share = np.clip(coarse.barycentric, 0, 1)
-        known = (share * smoothstep(*TRUSTED, layer.quality)[:, None]).reshape(-1)
+        known = (share * smoothstep(*TRUSTED_FOR_BASE, layer.quality)[:, None]).reshape(-1)
         total = np.bincount(corner, share.reshape(-1), minlength=count)
         mass = np.bincount(corner, known, minlength=count)
         base = np.stack(
@@ -356,19 +361,23 @@ class _Skin:
         return _area(corners)
 
     def _grain(self) -> np.ndarray:
-        """(size, size) float32: pores and blotches of unseen skin, relative."""
-        generator = np.random.default_rng(7)
-        white = generator.standard_normal((512, 512)).astype(np.float32)
-        result = np.zeros_like(white)
-        scale = self.size / 2048
-        for sigma, share in ((0.8, 0.45), (2.0, 0.35), (7.0, 0.45), (24.0, 0.5)):
-            padded = np.pad(white, 128, mode="wrap")
-            band = cv2.GaussianBlur(padded, (0, 0), max(sigma * scale, 0.3))[128:-128, 128:-128]
-            result += share * band / max(float(band.std()), 1e-6)
-            white = np.roll(white, 171, axis=0).T.copy()
-        result *= self._grain_strength() / result.std()
-        times = -(-self.size // 512)
-        return np.tile(result, (times, times))[: self.size, : self.size]
+        """(size, size) float32: pores and blotches of unseen skin, relative.
+
+        A pattern in millimetres, laid on along the three axes and blended by the normals: no seam, no stretching.
+        """
+        pattern = _skin_pattern() * self._grain_strength()
+        place = self.coarse.interpolate(self.model.mean / PATTERN_PIXEL_M, self.triangles)
+        normals = vertex_normals(torch.as_tensor(self.model.mean), torch.as_tensor(self.triangles)).numpy()
+        weight = np.abs(self.coarse.interpolate(normals, self.triangles)) ** 4 + 1e-6
+        weight /= np.sqrt((weight**2).sum(axis=1, keepdims=True))
+        times = max(1, self.size // self.side // 2)
+        result = 0
+        for axis in range(3):
+            along = self.coarse.image(np.delete(place, axis, axis=1))
+            along = cv2.resize(along, None, fx=times, fy=times, interpolation=cv2.INTER_LINEAR)
+            share = cv2.resize(self.coarse.image(weight[:, axis]), None, fx=times, fy=times)
+            result = result + share * cv2.remap(pattern, along, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        return cv2.resize(result, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
 
     def _grain_strength(self) -> float:
         """Relative standard deviation of the person's bare skin below some 3 mm, from the sharpest photograph."""
@@ -383,6 +392,17 @@ class _Skin:
             detail = grey - cv2.GaussianBlur(grey, (0, 0), max(1.0, 0.0015 / one.metres_per_pixel))
             found.append(1.48 * float(np.median(np.abs(detail[seed]))) / max(float(grey[seed].mean()), 1.0))
         return float(np.clip(max(found), 0.008, 0.025))
+
+
+def _skin_pattern() -> np.ndarray:
+    """(512, 512) float32 of mean 0 and deviation 1, PATTERN_PIXEL_M a pixel; repeats without an edge."""
+    generator = np.random.default_rng(7)
+    result = np.zeros((512, 512), np.float32)
+    for sigma, share in ((0.8, 0.5), (2.0, 0.35), (7.0, 0.4), (24.0, 0.5)):
+        white = np.pad(generator.standard_normal((512, 512)).astype(np.float32), 128, mode="wrap")
+        band = cv2.GaussianBlur(white, (0, 0), sigma)[128:-128, 128:-128]
+        result += share * (band - band.mean()) / band.std()
+    return result / result.std()
 
 
 def _laplacian(triangles: np.ndarray, count: int) -> sparse.csr_matrix:
