@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 
 from backend.calibration import LandmarkCalibration, ViewDirection
 from backend.face_models.morphable_model import KeyOffsets, SurfacePoints
-from backend.face_models.open_head import EYE_LOOK_DEGREES, EYE_SIDES, OpenHead
+from backend.face_models.open_head import BLINK_CORRECTIVES, EYE_LOOK_DEGREES, EYE_SIDES, OpenHead
 from backend.lids import closure as lid_closure
 from backend.rendering.camera import Camera
 
@@ -32,12 +32,15 @@ OUTER_EYE_CORNER = {"right": 33, "left": 263}
 IRIS_CENTRE = {"right": 468, "left": 473}
 IRIS_POINTS = tuple(range(468, 478))
 
+ENERGY_POINTS = np.setdiff1d(np.arange(468), [*FACE_CONTOUR, *LIDS["right"], *LIDS["left"]])
+
 NOT_FITTED = ("eyeLook", "tongueOut", "Corrective")  # the gaze has a closed form; no landmark sees the tongue
 EXPRESSION_RATE = 6.0  # of the exponential prior on key weights: mean weight 1/6
 EXPRESSION_DEVIATION = 0.5
 HARDLY_SEEN = {"cheekPuff": 0.1, "jawForward": 0.1, "jawLeft": 0.15, "jawRight": 0.15, "mouthShrugUpper": 0.2,
                "mouthShrugLower": 0.2, "cheekSquintLeft": 0.2, "cheekSquintRight": 0.2}  # fmt: skip
 CLOSURE_DEVIATION = 0.08
+WIDE_ENDS_AT = 0.1  # closure; a person does not open an eye wide and shut it
 CLOSED_LID_NOISE = 4.0  # lid landmarks of a closing eye say little of the person's own eye
 CAMERA_DISTANCE_M, CAMERA_DISTANCE_LOG_DEVIATION = 0.8, 0.45  # where no focal length is known
 KNOWN_FOCAL_LOG_DEVIATION = 0.03
@@ -74,7 +77,8 @@ class FittedPhotograph:
         key_weights: (keys,) float32 in [0, 1], in the order of the head's key names, correctives included.
         posed: (V, 3) float32 metres, expression, lids and gaze, in the head-centred frame.
         landmarks: (478, 2) float64 pixels, the fitted points.
-        landmark_error: median distance to the detections, face outline and irises left out, over that of the outer eye corners.
+        landmark_error: median distance to the detections, face outline and irises left out, over the distance of the
+            outer eye corners.
         closure: {"left", "right"} of the mesh, 0 the person's own open eye, 1 shut.
         view: from where the head is seen.
     """
@@ -90,13 +94,18 @@ class FittedPhotograph:
 
 @dataclass
 class FittedHead:
-    """One person: `neutral` (V, 3) float32 metres with open eyes, and what each photograph shows of them."""
+    """One person: `neutral` (V, 3) float32 metres with open eyes, and what each photograph shows of them.
+
+    `energy` is the negative logarithm of the posterior but for a constant; sums of it over separate fits of the same
+    photographs can be compared with that of a joint fit.
+    """
 
     model: OpenHead
     identity: np.ndarray
     neutral: np.ndarray
     keys: KeyOffsets
     photographs: list[FittedPhotograph] = field(default_factory=list)
+    energy: float = 0.0
 
 
 @dataclass
@@ -149,7 +158,24 @@ class _Fit:
             pieces = [self._reduced(state, key_basis) for state in self.states]
             for _ in range(INNER_ITERATIONS):
                 self._step(pieces)
-        return self._result()
+        head = self._result()
+        head.energy = self._energy(pieces)
+        return head
+
+    def _energy(self, pieces) -> float:
+        """Half the squared whitened residuals, outliers held down, plus half the squares that the priors ask for."""
+        energy = 0.5 * float(self.identity @ self.identity)
+        for state, observation, (mean, identity_basis, key_basis) in zip(
+            self.states, self.observations, pieces, strict=True
+        ):
+            surface = mean + np.tensordot(self.identity, identity_basis, 1) + np.tensordot(state.weights, key_basis, 1)
+            residual = _project(surface, state, observation)[0] - observation.points
+            residual = (residual @ (state.metres_per_pixel * state.unroll).T)[ENERGY_POINTS]
+            view = ViewDirection.from_pose(state.rotation, state.translation)
+            size = np.linalg.norm(residual, axis=1) / self.calibration.deviation_in(view)[ENERGY_POINTS]
+            energy += float(np.minimum(size, 3.0) @ np.minimum(size, 3.0)) / 2
+            energy += EXPRESSION_RATE * float(state.weights.sum())
+        return energy
 
     def _initial_state(self, observation: Observation) -> _State:
         """Pose of the mean head by PnP on the inner face."""
@@ -298,14 +324,11 @@ class _Fit:
         )  # fmt: skip
         weights = dict.fromkeys(self.key_names, 0.0)
         weights.update(zip(self.fitted_names, state.weights, strict=True))
-        if observation.closure is not None:
-            for side in ("left", "right"):
-                weights[f"eyeBlink{side.title()}"] = float(np.clip(observation.closure[side], 0, 1))
         weights.update(self._gaze(camera, observation, neutral, keys, weights))
-        for side in ("Left", "Right"):
-            blink = weights[f"eyeBlink{side}"]
-            weights[f"eyeBlink{side}Corrective"] = 4 * blink * (1 - blink)
-        values = np.array([weights[name] if w is None else w for name, w in ((n, weights.get(n)) for n in keys.names)])
+        if observation.closure is not None:
+            self._shut_lids(neutral, keys, weights, observation.closure)
+        _set_correctives(weights)
+        values = np.array([weights.get(name, 0.0) for name in keys.names])
         values = np.where(values < 0.005, 0.0, values).astype(np.float32)
         posed = keys.apply(neutral, values)
         landmarks = camera.project(state.embedding.apply(posed.astype(np.float64)))
@@ -315,6 +338,21 @@ class _Fit:
         closure = {side: lid_closure(posed, neutral, self.model.rig, side) for side in EYE_SIDES}
         view = ViewDirection.from_pose(state.rotation, state.translation)
         return FittedPhotograph(camera, values, posed, landmarks, float(error), closure, view)
+
+    def _shut_lids(self, neutral, keys, weights: dict[str, float], closure: dict[str, float]) -> None:
+        """Sets the blinks so that the lids of the mesh, other keys included, are as shut as the photograph's."""
+        for side in EYE_SIDES:
+            name = f"eyeBlink{side.title()}"
+            if closure[side] > WIDE_ENDS_AT:
+                weights[f"eyeWide{side.title()}"] = 0.0
+            low, high = 0.0, 1.0
+            weights[name] = 0.0 if closure[side] <= 0 else 1.0 if closure[side] >= 1 else closure[side]
+            while 0 < closure[side] < 1 and high - low > 0.01:
+                blink = weights[name]
+                _set_correctives(weights)
+                reached = lid_closure(keys.apply(neutral, weights), neutral, self.model.rig, side)
+                low, high = (blink, high) if reached < closure[side] else (low, blink)
+                weights[name] = (low + high) / 2
 
     def _gaze(self, camera, observation, neutral, keys, weights) -> dict[str, float]:
         """The eyeLook* weights that bring the mesh's irises to the detected ones."""
@@ -336,6 +374,12 @@ class _Fit:
             for name, angle in values.items():
                 result[f"eyeLook{name}{side.title()}"] = float(np.clip(angle / EYE_LOOK_DEGREES, 0, 1))
         return result
+
+
+def _set_correctives(weights: dict[str, float]) -> None:
+    """Each corrective follows its blink w as 4 w (1 - w)."""
+    for driver, corrective in ((f"eyeBlink{side.title()}", BLINK_CORRECTIVES[side]) for side in EYE_SIDES):
+        weights[corrective] = 4 * weights[driver] * (1 - weights[driver])
 
 
 def _project(surface, state, observation, jacobian=False):

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from backend.eye_state import read_eye_closure
-from backend.photographs import Photograph, load_photograph
 
 from backend.calibration import load_calibration
 from backend.detection import DetectedFace, find_face
+from backend.eye_state import read_eye_closure
 from backend.face_models import load_face_model
 from backend.fitting import FittedHead, Observation, fit
 from backend.options import ReconstructOptions, ReconstructReport
 from backend.output_folder import output_folder
 from backend.overlay import draw_overlay
+from backend.photographs import Photograph, load_photograph
 from backend.rendering.camera import focal_from_35mm
 from backend.result_folder import (
     ALBEDO_FILE,
@@ -102,6 +102,11 @@ def fit_observations(
     pictures: list[Photograph], faces: list[DetectedFace], focal_length_mm: float | None
 ) -> FittedHead:
     """Fits one head to detected faces, one in each picture; a given focal length overrides those of the pictures."""
+    return fit(load_face_model("open_head"), load_calibration(), observe(pictures, faces, focal_length_mm))
+
+
+def observe(pictures: list[Photograph], faces: list[DetectedFace], focal_length_mm: float | None) -> list[Observation]:
+    """What is known of each picture before the fit."""
     observations = []
     for picture, face in zip(pictures, faces, strict=True):
         height, width = picture.image.shape[:2]
@@ -109,7 +114,7 @@ def fit_observations(
         focal = focal_from_35mm(focal_mm, width, height) if focal_mm else None
         closure = read_eye_closure(picture.image, face)
         observations.append(Observation(face.points, width, height, focal, closure))
-    return fit(load_face_model("open_head"), load_calibration(), observations)
+    return observations
 
 
 def make_albedo(head: FittedHead, pictures: list[Photograph], options: ReconstructOptions) -> np.ndarray:
