@@ -68,3 +68,7 @@ LEFT_LOWER_LID = tuple(int(index) for index in MIRROR[list(RIGHT_LOWER_LID)])
 RIGHT_IRIS_CENTRE, LEFT_IRIS_CENTRE = 468, 473
 RIGHT_IRIS_RIM = (469, 470, 471, 472)
 LEFT_IRIS_RIM = (474, 475, 476, 477)
+
+UPPER_INNER_LIP = (191, 80, 81, 82, 13, 312, 311, 310, 415)
+LOWER_INNER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
+"""Where the lips meet, from the right corner to the left, corners left out; pairs that part when the mouth opens."""

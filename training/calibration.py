@@ -18,6 +18,7 @@ from trimesh.triangles import points_to_barycentric
 
 from backend.calibration import ASSETS, LandmarkCalibration, ViewDirection
 from backend.detection import MediaPipeFaceMesh
+from backend.face_mesh_points import LOWER_INNER_LIP, UPPER_INNER_LIP
 from backend.face_models import load_face_model
 from backend.face_models.open_head import OpenHead
 from backend.fitting import IRIS_POINTS, LIDS
@@ -138,6 +139,9 @@ def learn(model: OpenHead, samples: list[Sample], detector: str) -> LandmarkCali
     vertex, weight = _on_surface(model, wanted.reshape(-1, 3))
     shape = (len(YAW_GRID), len(PITCH_GRID), count, 3)
     vertex, weight = vertex.reshape(shape), weight.reshape(shape)
+    for lip, other in ((UPPER_INNER_LIP, "lip_lower"), (LOWER_INNER_LIP, "lip_upper")):
+        of_lip = _on_surface(model, wanted[:, list(lip)].reshape(-1, 3), without=model.masks[other])
+        vertex[:, :, list(lip)], weight[:, :, list(lip)] = (part.reshape(*shape[:2], len(lip), 3) for part in of_lip)
     irises = list(IRIS_POINTS)
     vertex[:, :, irises] = model.points478.vertices[irises]
     weight[:, :, irises] = model.points478.barycentric[irises]
@@ -188,9 +192,18 @@ def skin_triangles(model: OpenHead) -> np.ndarray:
     return (face >= part.start) & (face < part.stop)
 
 
-def _on_surface(model: OpenHead, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest places on the mean head's skin: vertices (N, 3) and barycentric coordinates (N, 3)."""
+def _on_surface(
+    model: OpenHead, points: np.ndarray, without: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest places on the mean head's skin: vertices (N, 3) and barycentric coordinates (N, 3).
+
+    Args:
+        points: (N, 3) metres.
+        without: (V,) bool, vertices of skin that is left out: the other lip, which lies on the first.
+    """
     skin = model.topology.triangles[skin_triangles(model)]
+    if without is not None:
+        skin = skin[~without[skin].any(axis=1)]
     nearest, triangle = Surface(model.mean, skin).closest(points)
     barycentric = points_to_barycentric(model.mean[skin[triangle]].astype(np.float64), nearest)
     barycentric = np.clip(barycentric, 0, 1)

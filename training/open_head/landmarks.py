@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from backend.detection import DetectedFace, MediaPipeFaceMesh
+from backend.face_mesh_points import FIRST_IRIS, LOWER_INNER_LIP, POINT_COUNT, UPPER_INNER_LIP
 from backend.rendering.camera import Camera
 from backend.rendering.rasterizer import rasterize
 from backend.rendering.shading import render_head
@@ -108,9 +109,20 @@ def frontal_camera(centre: np.ndarray) -> Camera:
 
 
 def embed_478(
-    vertices: np.ndarray, triangles: np.ndarray, colours: np.ndarray
+    vertices: np.ndarray, triangles: np.ndarray, masks: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """MediaPipe's 478 points on the frontal mean head: vertices (478, 3), weights (478, 3), and the picture of it."""
     camera = frontal_camera(np.array([0.0, -0.03, 0.0]))
-    face, picture = detect_on_head(vertices, triangles, colours, camera)
-    return *embed_points(face.points, vertices, triangles, camera), picture
+    face, picture = detect_on_head(vertices, triangles, plain_colours(masks), camera)
+    corners, weights = embed_points(face.points, vertices, triangles, camera)
+    balls = masks["sclera"] | masks["iris"] | masks["pupil"]
+    own_surfaces = {  # what the points belong to, where lids, lashes or the other lip may be in front
+        tuple(range(FIRST_IRIS, POINT_COUNT)): balls,
+        UPPER_INNER_LIP: masks["lip_upper"],
+        LOWER_INNER_LIP: masks["lip_lower"],
+    }
+    for points, surface in own_surfaces.items():
+        own = triangles[surface[triangles].all(axis=1)]
+        rows = list(points)
+        corners[rows], weights[rows] = embed_points(face.points[rows], vertices, own, camera)
+    return corners, weights, picture

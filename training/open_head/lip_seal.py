@@ -76,6 +76,12 @@ def lip_seal(vertices: np.ndarray, outer_skin: np.ndarray, mouth_inside: np.ndar
     return LipSeal(gap, overlap)
 
 
+def lip_sides(vertices: np.ndarray, outer_skin: np.ndarray, mouth_inside: np.ndarray) -> np.ndarray:
+    """(V,) int: 1 on the upper lip, -1 on the lower, 0 elsewhere and at the corners of the mouth."""
+    (loop,) = boundary_loops(mouth_inside)
+    return _rings(vertices, outer_skin, loop)[1]
+
+
 def _rings(vertices: np.ndarray, faces: np.ndarray, loop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rings from the inner lip line, `loop` in order, and the lip they belong to.
 

@@ -7,6 +7,7 @@ from where the detector sees them on the mean head.
 import numpy as np
 
 from training.open_head.head_mesh import PART_NAMES, HeadMesh
+from training.open_head.lip_seal import lip_sides
 from training.open_head.makehuman import MakeHumanData
 
 LIP_RINGS = 8
@@ -39,6 +40,8 @@ def base_masks(data: MakeHumanData, head: HeadMesh, mean: np.ndarray) -> dict[st
         masks["pupil"][ball[head.eyeball.pupil]] = True
     masks["sclera"] = (parts["eyeball_left"] | parts["eyeball_right"]) & ~masks["iris"] & ~masks["pupil"]
     masks["lips"] = grown(parts["mouth_inside"] & outer, outer_faces, LIP_RINGS)
+    sides = lip_sides(head.mean, outer_faces, head.part("mouth_inside"))
+    masks["lip_upper"], masks["lip_lower"] = sides == 1, sides == -1
     centre = mean[head.eyeballs[0]].mean(axis=0)
     off_axis = np.hypot((x - centre[0]) / 0.026, (y - centre[1]) / 0.019)
     near = outer & (z > centre[2] - 0.008)
