@@ -12,8 +12,9 @@ COMMANDS = {
     ("evaluate", "lids"): ("training.evaluation.lids", "whether the lids shut on random people"),
     ("evaluate", "landmarks"): ("training.evaluation.landmarks", "landmarks of the mesh against detections"),
     ("calibrate",): ("training.calibration", "where the detector's landmarks sit on the head"),
-    ("learn-statistics",): ("training.learn_statistics", "the mean and the variation of people's heads"),
+    ("learn-statistics",): ("training.open_head.learn_statistics", "the mean and the variation of people's heads"),
     ("build-head",): ("training.open_head.build", "the open head in backend/assets"),
+    ("contact-sheets",): ("training.open_head.contact_sheets", "pictures of random people and of every shape"),
 }
 USAGE = (
     "usage: python3 -m training COMMAND [OPTIONS]\n\n"
