@@ -35,17 +35,17 @@ IRIS_POINTS = tuple(range(468, 478))
 ENERGY_POINTS = np.setdiff1d(np.arange(468), [*FACE_CONTOUR, *LIDS["right"], *LIDS["left"]])
 
 NOT_FITTED = ("eyeLook", "tongueOut", "Corrective")  # the gaze has a closed form; no landmark sees the tongue
-EXPRESSION_RATE = 6.0  # of the exponential prior on key weights: mean weight 1/6
+EXPRESSION_RATE = 8.0  # of the exponential prior on key weights: mean weight 1/8
 EXPRESSION_DEVIATION = 0.5
-HARDLY_SEEN = {"cheekPuff": 0.1, "jawForward": 0.1, "jawLeft": 0.15, "jawRight": 0.15, "mouthShrugUpper": 0.2,
+HARDLY_SEEN = {"cheekPuff": 0.1, "jawForward": 0.1, "jawLeft": 0.15, "jawRight": 0.15, "mouthLeft": 0.1, "mouthRight": 0.1, "mouthShrugUpper": 0.2,
                "mouthShrugLower": 0.2, "cheekSquintLeft": 0.2, "cheekSquintRight": 0.2}  # fmt: skip
 CLOSURE_DEVIATION = 0.08
 WIDE_ENDS_AT = 0.1  # closure; a person does not open an eye wide and shut it
 CLOSED_LID_NOISE = 4.0  # lid landmarks of a closing eye say little of the person's own eye
 CAMERA_DISTANCE_M, CAMERA_DISTANCE_LOG_DEVIATION = 0.8, 0.45  # where no focal length is known
 KNOWN_FOCAL_LOG_DEVIATION = 0.03
-NOISE_INFLATION = 1.5  # real photographs against the renders that the calibration was learnt from
-SHARED_NOISE_PER_PHOTOGRAPH = 0.5  # a detector errs alike on every photograph of one person
+NOISE_INFLATION = 3.0  # real photographs against the renders that the calibration was learnt from
+SHARED_NOISE_PER_PHOTOGRAPH = 1.0  # a detector errs alike on every photograph of one person
 HUBER_DEVIATIONS = 2.5
 OUTER_ITERATIONS, INNER_ITERATIONS = 6, 3
 
