@@ -37,8 +37,18 @@ ENERGY_POINTS = np.setdiff1d(np.arange(468), [*FACE_CONTOUR, *LIDS["right"], *LI
 NOT_FITTED = ("eyeLook", "tongueOut", "Corrective")  # the gaze has a closed form; no landmark sees the tongue
 EXPRESSION_RATE = 8.0  # of the exponential prior on key weights: mean weight 1/8
 EXPRESSION_DEVIATION = 0.5
-HARDLY_SEEN = {"cheekPuff": 0.1, "jawForward": 0.1, "jawLeft": 0.15, "jawRight": 0.15, "mouthLeft": 0.1, "mouthRight": 0.1, "mouthShrugUpper": 0.2,
-               "mouthShrugLower": 0.2, "cheekSquintLeft": 0.2, "cheekSquintRight": 0.2}  # fmt: skip
+HARDLY_SEEN = {
+    "cheekPuff": 0.1,
+    "jawForward": 0.1,
+    "jawLeft": 0.15,
+    "jawRight": 0.15,
+    "mouthLeft": 0.1,
+    "mouthRight": 0.1,
+    "mouthShrugUpper": 0.2,
+    "mouthShrugLower": 0.2,
+    "cheekSquintLeft": 0.2,
+    "cheekSquintRight": 0.2,
+}
 CLOSURE_DEVIATION = 0.08
 WIDE_ENDS_AT = 0.1  # closure; a person does not open an eye wide and shut it
 CLOSED_LID_NOISE = 4.0  # lid landmarks of a closing eye say little of the person's own eye

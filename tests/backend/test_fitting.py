@@ -102,9 +102,7 @@ def test_a_shut_eye_is_a_blink_and_not_a_small_eye(model, calibration):
     head = fit(model, calibration, [observation])
     photograph = head.photographs[0]
     assert photograph.closure["left"] > 0.9 and photograph.closure["right"] < 0.15
-    own = [
-        fitting.lid_closure(head.neutral, model.neutral(np.zeros(1)), model.rig, side) for side in ("left", "right")
-    ]
+    own = [fitting.lid_closure(head.neutral, model.neutral(np.zeros(1)), model.rig, side) for side in ("left", "right")]
     assert max(own) < 0.2, "the neutral eyes of the fitted person must stay open"
 
 
@@ -170,7 +168,13 @@ def test_the_bounded_solution_is_the_least_of_all(seed):
     lower[:3], upper[:3] = -np.inf, np.inf
     found = _bounded_solve(hessian, right, lower, upper)
     bounds = [(None if np.isinf(a) else a, None if np.isinf(b) else b) for a, b in zip(lower, upper, strict=True)]
-    best = minimize(lambda x: 0.5 * x @ hessian @ x - right @ x, np.zeros(8), jac=lambda x: hessian @ x - right, bounds=bounds,
-                    method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-10})  # fmt: skip
-    assert 0.5 * found @ hessian @ found - right @ found <= best.fun + 1e-8
+
+    def value(x):
+        return 0.5 * x @ hessian @ x - right @ x
+
+    tight = {"ftol": 1e-15, "gtol": 1e-10}
+    best = minimize(
+        value, np.zeros(8), jac=lambda x: hessian @ x - right, bounds=bounds, method="L-BFGS-B", options=tight
+    )
+    assert value(found) <= best.fun + 1e-8
     assert np.all(found >= lower - 1e-9) and np.all(found <= upper + 1e-9)
