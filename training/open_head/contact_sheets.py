@@ -38,7 +38,7 @@ def people_sheet(model: OpenHead) -> np.ndarray:
     for number in range(PEOPLE):
         generator = np.random.default_rng(FIRST_SEED + number)
         neutral = model.neutral(generator.standard_normal(model.identity_size))
-        cells.append(picture(model, neutral, 250, (0, 35, -35)[number % 3], 0.34, (0.0, -0.035, -0.04)))
+        cells.append(picture(model, neutral, 250, (0, 35, -35)[number % 3], 0.3, (0.0, -0.03, -0.04)))
     return _sheet(cells, COLUMNS)
 
 
