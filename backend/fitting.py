@@ -32,8 +32,6 @@ OUTER_EYE_CORNER = {"right": 33, "left": 263}
 IRIS_CENTRE = {"right": 468, "left": 473}
 IRIS_POINTS = tuple(range(468, 478))
 
-ENERGY_POINTS = np.setdiff1d(np.arange(468), [*FACE_CONTOUR, *LIDS["right"], *LIDS["left"]])
-
 NOT_FITTED = ("eyeLook", "tongueOut", "Corrective")  # the gaze has a closed form; no landmark sees the tongue
 EXPRESSION_RATE = 8.0  # of the exponential prior on key weights: mean weight 1/8
 EXPRESSION_DEVIATION = 0.5
@@ -44,6 +42,8 @@ HARDLY_SEEN = {
     "jawRight": 0.15,
     "mouthLeft": 0.1,
     "mouthRight": 0.1,
+    "mouthPressLeft": 0.15,
+    "mouthPressRight": 0.15,
     "mouthShrugUpper": 0.2,
     "mouthShrugLower": 0.2,
     "cheekSquintLeft": 0.2,
@@ -54,10 +54,12 @@ WIDE_ENDS_AT = 0.1  # closure; a person does not open an eye wide and shut it
 CLOSED_LID_NOISE = 4.0  # lid landmarks of a closing eye say little of the person's own eye
 CAMERA_DISTANCE_M, CAMERA_DISTANCE_LOG_DEVIATION = 0.8, 0.45  # where no focal length is known
 KNOWN_FOCAL_LOG_DEVIATION = 0.03
+EXPRESSION_NOISE_INFLATION = 0.7  # once the identity is settled, the face is to follow the photograph closely
 NOISE_INFLATION = 3.0  # real photographs against the renders that the calibration was learnt from
 SHARED_NOISE_PER_PHOTOGRAPH = 1.0  # a detector errs alike on every photograph of one person
 HUBER_DEVIATIONS = 2.5
 OUTER_ITERATIONS, INNER_ITERATIONS = 6, 3
+EXPRESSION_ITERATIONS = 2  # further outer ones, with the identity held
 
 
 @dataclass(frozen=True)
@@ -104,18 +106,13 @@ class FittedPhotograph:
 
 @dataclass
 class FittedHead:
-    """One person: `neutral` (V, 3) float32 metres with open eyes, and what each photograph shows of them.
-
-    `energy` is the negative logarithm of the posterior but for a constant; sums of it over separate fits of the same
-    photographs can be compared with that of a joint fit.
-    """
+    """One person: `neutral` (V, 3) float32 metres with open eyes, and what each photograph shows of them."""
 
     model: OpenHead
     identity: np.ndarray
     neutral: np.ndarray
     keys: KeyOffsets
     photographs: list[FittedPhotograph] = field(default_factory=list)
-    energy: float = 0.0
 
 
 @dataclass
@@ -155,11 +152,13 @@ class _Fit:
         self.fitted = [i for i, n in enumerate(self.key_names) if not any(part in n for part in NOT_FITTED)]
         self.fitted_names = [self.key_names[i] for i in self.fitted]
         self.identity = np.zeros(model.identity_size)
+        self.identity_is_held = False
         self.identity_by_vertex = model.identity_basis.transpose(1, 0, 2).reshape(len(self.mean), -1)
         self.states = [self._initial_state(observation) for observation in observations]
 
     def run(self) -> FittedHead:
-        for outer in range(OUTER_ITERATIONS):
+        for outer in range(OUTER_ITERATIONS + EXPRESSION_ITERATIONS):
+            self.identity_is_held = outer >= OUTER_ITERATIONS
             if outer == OUTER_ITERATIONS // 2:  # the lids of this person instead of those of the mean
                 self.keys = self.model.key_offsets(self.model.neutral(self.identity.astype(np.float32)))
             key_basis = self.keys.dense(len(self.mean))[self.fitted].astype(np.float64)
@@ -168,24 +167,7 @@ class _Fit:
             pieces = [self._reduced(state, key_basis) for state in self.states]
             for _ in range(INNER_ITERATIONS):
                 self._step(pieces)
-        head = self._result()
-        head.energy = self._energy(pieces)
-        return head
-
-    def _energy(self, pieces) -> float:
-        """Half the squared whitened residuals, outliers held down, plus half the squares that the priors ask for."""
-        energy = 0.5 * float(self.identity @ self.identity)
-        for state, observation, (mean, identity_basis, key_basis) in zip(
-            self.states, self.observations, pieces, strict=True
-        ):
-            surface = mean + np.tensordot(self.identity, identity_basis, 1) + np.tensordot(state.weights, key_basis, 1)
-            residual = _project(surface, state, observation)[0] - observation.points
-            residual = (residual @ (state.metres_per_pixel * state.unroll).T)[ENERGY_POINTS]
-            view = ViewDirection.from_pose(state.rotation, state.translation)
-            size = np.linalg.norm(residual, axis=1) / self.calibration.deviation_in(view)[ENERGY_POINTS]
-            energy += float(np.minimum(size, 3.0) @ np.minimum(size, 3.0)) / 2
-            energy += EXPRESSION_RATE * float(state.weights.sum())
-        return energy
+        return self._result()
 
     def _initial_state(self, observation: Observation) -> _State:
         """Pose of the mean head by PnP on the inner face."""
@@ -216,7 +198,8 @@ class _Fit:
         state.unroll = np.array([[across[0], across[1]], [-across[1], across[0]]])
         state.metres_per_pixel = state.translation[2] / np.exp(state.log_focal)
         several = np.sqrt(1 + SHARED_NOISE_PER_PHOTOGRAPH * (len(self.observations) - 1))
-        deviation = self.calibration.deviation_in(view) * NOISE_INFLATION * several
+        inflation = EXPRESSION_NOISE_INFLATION if self.identity_is_held else NOISE_INFLATION * several
+        deviation = self.calibration.deviation_in(view) * inflation
         scale = np.ones(len(points))
         scale[list(IRIS_POINTS)] = 100.0  # the gaze is found from them afterwards
         for side, lids in LIDS.items():
@@ -280,7 +263,12 @@ class _Fit:
             self._add_priors(state, observation, hessian, gradient, start)
             lower[start + 7 : start + block] = -state.weights
             upper[start + 7 : start + block] = 1 - state.weights
-        step = _bounded_solve(hessian, -gradient, lower, upper)
+        if self.identity_is_held:
+            step = np.zeros(size)
+            rest = slice(identities, size)
+            step[rest] = _bounded_solve(hessian[rest, rest], -gradient[rest], lower[rest], upper[rest])
+        else:
+            step = _bounded_solve(hessian, -gradient, lower, upper)
         self.identity = self.identity + step[:identities]
         for p, state in enumerate(self.states):
             part = step[identities + p * block : identities + (p + 1) * block]
