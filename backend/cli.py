@@ -163,9 +163,12 @@ def checked_options(chosen: argparse.Namespace) -> ReconstructOptions:
         raise UsageError("face-with-several", "--face goes with one photograph; here are several.")
     if chosen.focal_length is not None and not 5.0 <= chosen.focal_length <= 2000.0:
         raise UsageError("bad-focal-length", "--focal-length is in mm as for 35 mm film, from 5 to 2000.")
-    if not SMALLEST_TEXTURE_SIZE <= chosen.texture_size <= LARGEST_TEXTURE_SIZE:
+    within = SMALLEST_TEXTURE_SIZE <= chosen.texture_size <= LARGEST_TEXTURE_SIZE
+    if not within or chosen.texture_size % SMALLEST_TEXTURE_SIZE:
         raise UsageError(
-            "bad-texture-size", f"--texture-size is from {SMALLEST_TEXTURE_SIZE} to {LARGEST_TEXTURE_SIZE} pixels."
+            "bad-texture-size",
+            f"--texture-size is a multiple of {SMALLEST_TEXTURE_SIZE} from {SMALLEST_TEXTURE_SIZE} to "
+            f"{LARGEST_TEXTURE_SIZE} pixels: 1024, 2048 or 4096, say.",
         )
     for photograph in chosen.photographs:
         check_photograph_file(photograph)

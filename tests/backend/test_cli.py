@@ -56,6 +56,7 @@ WRONG = {
     "focal length 0": (["photo.jpg", "--output", "out", "--focal-length", "0"], "--focal-length"),
     "focal length nan": (["photo.jpg", "--output", "out", "--focal-length", "nan"], "--focal-length"),
     "texture of 1 pixel": (["photo.jpg", "--output", "out", "--texture-size", "1"], "--texture-size"),
+    "texture of an odd size": (["photo.jpg", "--output", "out", "--texture-size", "1000"], "--texture-size"),
     "texture too large": (["photo.jpg", "--output", "out", "--texture-size", "100000"], "--texture-size"),
     "output is a file": (["photo.jpg", "--output", "photo.jpg"], "is a file"),
     "output below a file": (["photo.jpg", "--output", "photo.jpg/out"], "is not a folder"),

@@ -30,6 +30,7 @@ def subject(model):
     identity = np.random.default_rng(0).normal(size=model.identity_size).astype(np.float32)
     neutral = model.neutral(identity).astype(float)
     triangles = shape.skin_triangles(model)
+    triangles = triangles[model.masks["outer_skin"][triangles].all(axis=1)]  # a scanner sees no eye socket
     scan = neutral[triangles].mean(1)[::2]
     picture = np.full((96, 96, 3), 128, np.uint8)
     shut = {"left": 0.0, "right": 0.0}

@@ -26,7 +26,7 @@ from training.open_head.texture_layout import lay_out
 
 logger = logging.getLogger(__name__)
 
-METRIC_SCALE = 1.03
+METRIC_SCALE = 1.036
 """Metres of a person for a metre of MakeHuman's average: brings its head breadth, face breadth, face length and pupil
 distance to those measured on people; `tests/backend/test_open_head.py` names them."""
 MODES = 96
