@@ -5,6 +5,7 @@ import pytest
 
 from backend.face_models import load_face_model
 from backend.face_models.ict import IctFaceKit
+from training.evaluation.ict_people import ict_person, scan_of
 from training.evaluation.now import pooled, scan_error
 from training.evaluation.shape import skin_triangles
 from training.open_head.identity import STATISTICS, SliderStatistics
@@ -12,8 +13,8 @@ from training.open_head.learn_statistics import FIRST_SEED, PEOPLE, Motion, crea
 from training.open_head.makehuman_mean import load_makehuman_mean
 
 GRID = 5
-PEOPLE_TO_MEASURE = 6
-FIRST_UNSEEN_SEED = 910_000
+FIRST_PERSON, PEOPLE_TO_MEASURE = 40, 8  # others than the benchmark's
+SCAN_POINTS = 2500
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +82,14 @@ def test_the_learnt_mean_is_nearer_to_people_it_never_saw_than_the_mean_of_makeh
     file = data_folder / "face_models/ict_facekit.npz"
     if not file.is_file():
         pytest.skip(f"no {file}: ICT-FaceKit is not part of the project")
-    assert FIRST_UNSEEN_SEED >= FIRST_SEED + PEOPLE
     ict, model = IctFaceKit(file), load_face_model("open_head")
     own, triangles = model.neutral(np.zeros(model.identity_size, np.float32)), skin_triangles(model)
     heads = {"own": own, "makehuman": load_makehuman_mean(len(own))}
-    skin = np.unique(skin_triangles(ict))
     errors = {name: [] for name in heads}
-    for seed in range(FIRST_UNSEEN_SEED, FIRST_UNSEEN_SEED + PEOPLE_TO_MEASURE):
-        person = ict.neutral(np.random.default_rng(seed).normal(size=ict.identity_size).astype(np.float32))
+    for number in range(FIRST_PERSON, FIRST_PERSON + PEOPLE_TO_MEASURE):
+        person = ict_person(ict, number)
+        assert not FIRST_SEED <= person.seed < FIRST_SEED + PEOPLE, "this person was learnt from"
+        scan, landmarks = scan_of(ict, person, SCAN_POINTS), ict.landmarks68(person.neutral)
         for name, head in heads.items():
-            found = scan_error(head, triangles, model.landmarks68(head), person[skin], ict.landmarks68(person))
-            errors[name].append(found)
-    assert pooled(errors["own"]).median < 0.97 * pooled(errors["makehuman"]).median
+            errors[name].append(scan_error(head, triangles, model.landmarks68(head), scan, landmarks))
+    assert pooled(errors["own"]).median < 0.95 * pooled(errors["makehuman"]).median
