@@ -14,13 +14,14 @@ BACKDROP = 58
 SIDE_VIEWS_DEGREES = (-35.0, 35.0)
 
 
-def draw_overlay(head: FittedHead, image: np.ndarray, albedo: np.ndarray | None) -> np.ndarray:
+def draw_overlay(head: FittedHead, image: np.ndarray, albedo: np.ndarray | None, device: str = "cpu") -> np.ndarray:
     """Photograph | mesh over it | head from its right | head from its left, of the first photograph.
 
     Args:
         head: the fitted head.
         image: (H, W, 3) uint8 sRGB, the first photograph.
         albedo: (S, S, 3) uint8 sRGB in UV, None for plain clay.
+        device: torch device of the renderer.
 
     Returns:
         (PANEL, 4 PANEL, 3) uint8 sRGB.
@@ -33,7 +34,7 @@ def draw_overlay(head: FittedHead, image: np.ndarray, albedo: np.ndarray | None)
         lashes = topology.part("lashes")
         shown = (topology.triangle_face < lashes.start) | (topology.triangle_face >= lashes.stop)
     triangles = topology.triangles[shown]
-    mesh = render_head(photograph.posed, triangles, camera, CLAY)
+    mesh = render_head(photograph.posed, triangles, camera, CLAY, device=device)
     cover = mesh[..., 3:].astype(np.float32) / 255 * 0.75
     over = (mesh[..., :3] * cover + picture * (1 - cover)).astype(np.uint8)
     texture = None
@@ -43,7 +44,7 @@ def draw_overlay(head: FittedHead, image: np.ndarray, albedo: np.ndarray | None)
     panels = [picture, over]
     for yaw in SIDE_VIEWS_DEGREES:
         view = Camera.orbit(np.radians(yaw), 0.05, 1.1, PANEL, focal_35mm=105, target=(0, -0.03, -0.05))
-        side = render_head(head.neutral, triangles, view, CLAY, texture, light, supersampling=1)
+        side = render_head(head.neutral, triangles, view, CLAY, texture, light, device=device)
         alpha = side[..., 3:].astype(np.float32) / 255
         panels.append((side[..., :3] * alpha + BACKDROP * (1 - alpha)).astype(np.uint8))
     return np.concatenate(panels, axis=1)

@@ -14,6 +14,7 @@ import numpy as np
 
 from backend.calibration import load_calibration
 from backend.detection import DetectedFace, find_face
+from backend.devices import choose_device
 from backend.eye_state import read_eye_closure
 from backend.face_models import load_face_model
 from backend.fitting import FittedHead, Observation, fit
@@ -58,6 +59,7 @@ def reconstruct(
         PhotoError: a photograph cannot be used.
         UsageError: a file is missing or the output cannot be written.
     """
+    device = choose_device(options.device)
     stages = _Stages(progress or (lambda stage, share: None))
     with output_folder(output, options.overwrite) as folder:
         with stages.stage("reading the photographs", 0.0):
@@ -72,7 +74,7 @@ def reconstruct(
             albedo = make_albedo(head, pictures, options)
         with stages.stage("writing the result", 0.85):
             cv2.imwrite(str(folder / ALBEDO_FILE), albedo[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 2])
-            overlay = draw_overlay(head, pictures[0].image, albedo)
+            overlay = draw_overlay(head, pictures[0].image, albedo, device)
             cv2.imwrite(str(folder / OVERLAY_FILE), overlay[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 2])
             names = [_store_photograph(picture, folder, i + 1) for i, picture in enumerate(pictures)]
             warnings = [w for picture in pictures for w in picture.warnings] + fit_warnings(head, pictures) + strangers

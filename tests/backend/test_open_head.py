@@ -259,7 +259,7 @@ def test_the_average_head_has_the_measures_of_people(model, average):
 
 
 def test_teeth_tongue_and_mouth_stay_behind_shut_lips_on_random_people(model):
-    """Of what lies inside, at most 2.5 square millimetres show: the lining in the corner of the mouth, from the side."""
+    """At most 2.5 square millimetres show of what lies inside: lining in the corner of the mouth, from the side."""
     square_millimetres_per_pixel = (1000 / 3200) ** 2
     hidden = [model.topology.part(name) for name in ("mouth_inside", "teeth_upper", "teeth_lower", "tongue")]
     rows = np.zeros(len(model.topology.faces), bool)

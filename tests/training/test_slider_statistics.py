@@ -92,4 +92,5 @@ def test_the_learnt_mean_is_nearer_to_people_it_never_saw_than_the_mean_of_makeh
         scan, landmarks = scan_of(ict, person, SCAN_POINTS), ict.landmarks68(person.neutral)
         for name, head in heads.items():
             errors[name].append(scan_error(head, triangles, model.landmarks68(head), scan, landmarks))
-    assert pooled(errors["own"]).median < 0.95 * pooled(errors["makehuman"]).median
+    # the mean distance: the median over so few people differs by a tenth from one eight to the next
+    assert pooled(errors["own"]).mean < 0.95 * pooled(errors["makehuman"]).mean
