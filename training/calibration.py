@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 from tqdm import tqdm
-from trimesh.triangles import points_to_barycentric
 
 from backend.calibration import ASSETS, LandmarkCalibration, ViewDirection
 from backend.detection import MediaPipeFaceMesh
@@ -23,7 +22,7 @@ from backend.face_models import load_face_model
 from backend.face_models.open_head import OpenHead
 from backend.fitting import IRIS_POINTS, LIDS
 from backend.rendering.shading import rasterize_with
-from training.evaluation.now import Surface
+from training.evaluation.now import Surface, barycentric_coordinates
 from training.synthetic_people import SyntheticPhotograph, random_photograph
 
 logger = logging.getLogger(__name__)
@@ -205,7 +204,7 @@ def _on_surface(
     if without is not None:
         skin = skin[~without[skin].any(axis=1)]
     nearest, triangle = Surface(model.mean, skin).closest(points)
-    barycentric = points_to_barycentric(model.mean[skin[triangle]].astype(np.float64), nearest)
+    barycentric = barycentric_coordinates(nearest, model.mean[skin[triangle]].astype(np.float64))
     barycentric = np.clip(barycentric, 0, 1)
     return skin[triangle], barycentric / barycentric.sum(1, keepdims=True)
 

@@ -266,6 +266,16 @@ class Surface:
         return best, triangle
 
 
+def barycentric_coordinates(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Weights (N, 3) of points (N, 3) on triangles (N, 3, 3)."""
+    first, second, arm = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], points - corners[:, 0]
+    a, b, c = (first**2).sum(1), (first * second).sum(1), (second**2).sum(1)
+    d, e = (arm * first).sum(1), (arm * second).sum(1)
+    area = np.maximum(a * c - b * b, 1e-30)
+    v, w = (c * d - b * e) / area, (a * e - b * d) / area
+    return np.stack([1 - v - w, v, w], axis=1)
+
+
 def closest_on_triangles(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """The point of each triangle closest to each point: the foot in the plane if inside, else the nearest edge point.
 

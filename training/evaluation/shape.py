@@ -28,6 +28,7 @@ from training.evaluation.now import (
     ErrorSummary,
     ScanError,
     Surface,
+    barycentric_coordinates,
     crop_to_face,
     pooled,
     procrustes,
@@ -94,7 +95,7 @@ def fit_to_scan(model: MorphableModel, scan: np.ndarray, scan_landmarks68: np.nd
         wanted = motion.apply_inverse(points)
         closest, at = surface.closest(wanted)
         corners = triangles[at]
-        weights = _barycentric(closest, vertices[corners])
+        weights = barycentric_coordinates(closest, vertices[corners])
         shift = np.einsum("knci,nc->kni", basis[:, corners], weights)  # (K, N, 3)
         normal = surface.normals[at]
         residual = wanted - closest
@@ -105,16 +106,6 @@ def fit_to_scan(model: MorphableModel, scan: np.ndarray, scan_landmarks68: np.nd
         system = precision * design.T @ design + np.eye(len(identity))
         identity = np.linalg.solve(system, precision * design.T @ target)
     return model.neutral(identity.astype(np.float32))
-
-
-def _barycentric(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Weights (N, 3) of points (N, 3) on triangles (N, 3, 3)."""
-    first, second, arm = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], points - corners[:, 0]
-    a, b, c = (first**2).sum(1), (first * second).sum(1), (second**2).sum(1)
-    d, e = (arm * first).sum(1), (arm * second).sum(1)
-    area = np.maximum(a * c - b * b, 1e-30)
-    v, w = (c * d - b * e) / area, (a * e - b * d) / area
-    return np.stack([1 - v - w, v, w], axis=1)
 
 
 def skin_triangles(model: MorphableModel) -> np.ndarray:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from backend.face_models.ict import IctFaceKit
 from backend.face_models.morphable_model import split_quads
 from training.evaluation.ict_people import seen_from_outside
-from training.evaluation.now import SEVEN_OF_68, Surface, crop_to_face, procrustes, refine
+from training.evaluation.now import SEVEN_OF_68, Surface, barycentric_coordinates, crop_to_face, procrustes, refine
 from training.open_head.array_file import write_arrays
 from training.open_head.build import identity_sliders
 from training.open_head.head_mesh import build_head_mesh
@@ -253,7 +253,7 @@ def nearest_places(space: SliderSpace, shape: np.ndarray, points: np.ndarray, su
     surface = surface or Surface(shape, space.triangles)
     nearest, triangle = surface.closest(points)
     corner = space.triangles[triangle]
-    return Places(corner, _barycentric(nearest, shape[corner]), surface.normals[triangle], points - nearest)
+    return Places(corner, barycentric_coordinates(nearest, shape[corner]), surface.normals[triangle], points - nearest)
 
 
 def normal_equations(rows: list[Measured], middle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -434,16 +434,6 @@ def learn(space: SliderSpace, scan: Scan, people: int) -> dict[str, np.ndarray]:
     factor *= np.sign(factor[np.abs(factor).argmax(axis=0), np.arange(factor.shape[1])])
     mean = draw_to_crowd(space, scan, average, motion, CROWD)
     return {"names": np.array(space.names), "mean": mean.astype(np.float32), "factor": factor.astype(np.float32)}
-
-
-def _barycentric(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """(N, 3) coordinates of points that lie in their triangles (N, 3, 3)."""
-    first, second, arm = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], points - corners[:, 0]
-    a, b, c = (first * first).sum(1), (first * second).sum(1), (second * second).sum(1)
-    d, e = (arm * first).sum(1), (arm * second).sum(1)
-    area = np.maximum(a * c - b * b, 1e-20)
-    v, w = (c * d - b * e) / area, (a * e - b * d) / area
-    return np.stack([1 - v - w, v, w], axis=1)
 
 
 def main(arguments: list[str]) -> int:
