@@ -20,7 +20,15 @@ from tqdm import tqdm
 from backend.face_models.ict import IctFaceKit
 from backend.face_models.morphable_model import split_quads
 from training.evaluation.ict_people import seen_from_outside
-from training.evaluation.now import SEVEN_OF_68, Surface, barycentric_coordinates, crop_to_face, procrustes, refine
+from training.evaluation.now import (
+    SEVEN_OF_68,
+    Similarity,
+    Surface,
+    barycentric_coordinates,
+    crop_to_face,
+    procrustes,
+    refine,
+)
 from training.open_head.array_file import write_arrays
 from training.open_head.build import identity_sliders
 from training.open_head.head_mesh import build_head_mesh
@@ -170,22 +178,14 @@ class Scan:
         return np.einsum("nc,ncd->nd", self.barycentric, corners), normal
 
 
-@dataclass
-class Motion:
-    """Similarity from ICT's space to ours: scale * (rotation @ p) + shift."""
-
-    scale: float
-    rotation: np.ndarray
-    shift: np.ndarray
-
-    def apply(self, points: np.ndarray) -> np.ndarray:
-        return self.scale * points @ self.rotation.T + self.shift
+class Motion(Similarity):
+    """From ICT's space to ours, in steps that keep the scale."""
 
     def stepped(self, step: np.ndarray) -> "Motion":
         """Turned about its middle and shifted by step (6,). The scale stays: from points to a surface, a smaller head
         is always nearer."""
         turn = Rotation.from_rotvec(step[:3]).as_matrix()
-        return Motion(self.scale, turn @ self.rotation, self.shift + step[3:])
+        return Motion(self.scale, turn @ self.rotation, self.translation + step[3:])
 
 
 @dataclass
@@ -296,7 +296,7 @@ def fit_sliders(
     values = start.copy()
     for number in range(iterations):
         rows, distance = measure(space, scan, identity, values, motion)
-        hessian, gradient = normal_equations(rows, motion.shift)
+        hessian, gradient = normal_equations(rows, motion.translation)
         stiffer = max(1.0, 4 * 0.5**number) if stiff_at_first else 1.0
         add_prior(space, hessian, gradient, values, centre, deviation / stiffer, crease_mm / stiffer)
         step = np.linalg.solve(hessian, gradient)
@@ -358,7 +358,7 @@ def draw_to_crowd(space: SliderSpace, scan: Scan, start: np.ndarray, motion: "Mo
         share = CROWD_MEASUREMENTS / sum(map(len, distances))
         logger.info("mean against the crowd: median %.3f mm", float(np.median(np.concatenate(distances))))
         rows, _ = measure(space, scan, np.zeros(model.identity_size), values, motion)
-        whole, pull = normal_equations(rows, motion.shift)
+        whole, pull = normal_equations(rows, motion.translation)
         back = np.linalg.solve(whole[size:, size:], np.column_stack([whole[size:, :size], pull[size:]]))
         hessian = share * hessian + AVERAGE_SHARE * (whole[:size, :size] - whole[:size, size:] @ back[:, :-1])
         gradient = share * gradient + AVERAGE_SHARE * (pull[:size] - whole[:size, size:] @ back[:, -1])
