@@ -3,7 +3,14 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-BLENDER_FORMATS = ("blend", "fbx", "obj", "glb")
+BLENDER_FORMATS = ("blend", "fbx", "obj", "glb", "usd")
+# The choices of addon/export_presets.py, which the backend hands on and never imports; a test holds them equal.
+EXPORT_PRESETS = (
+    "fbx", "unreal", "unity", "glb", "obj", "obj-keys", "usd", "blend", "metahuman", "faceit",
+)  # fmt: skip
+EXPORT_KEYS = ("all", "used", "none")
+EXPORT_PARTS = ("joined", "separate")
+EXPORT_DISPLACEMENT = ("off", "applied")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 DEFAULT_TEXTURE_SIZE = 2048
 SMALLEST_TEXTURE_SIZE = 64
