@@ -1,7 +1,7 @@
 """The 52 ARKit shape keys as a person looks for them: by region, left and right together, with what each one does.
 
-No bpy here. Left and right are the person's own. The names and their meaning are Apple's (ARFaceAnchor.BlendShapeLocation);
-the words are ours.
+No bpy here. Left and right are the person's own. The names and their meaning are those of Apple's
+ARFaceAnchor.BlendShapeLocation; the words are ours.
 """
 
 from __future__ import annotations
