@@ -1,11 +1,17 @@
-"""Run as a script by the Blender environment's Python: a result folder in, Blender files out.
+"""Run as a script, by the Blender environment's Python or by a Blender: a result folder in, Blender files out.
 
-    python addon/build_files.py --result DIR --output DIR --format blend --format fbx [--portrait 512]
+    python addon/build_files.py --result DIR --output DIR --format blend --format fbx [--portrait 512] [--options JSON]
+    blender --background --factory-startup --python-exit-code 9 --python addon/build_files.py -- --result DIR ...
+
+--options takes a JSON object with fields of `export_presets.ExportOptions`, such as {"preset": "unreal"}. It holds for
+every format; a preset only for the format that it writes.
 
 It loads the checkout (or the installed copy) it lies in as an extension, in a user folder of its own
 (BLENDER_USER_RESOURCES, which must exist and hold `config`). One JSON object a line goes to the real standard output:
-{"stage", "file", "seconds"} for each file, then {"done": true}, or {"error": sentence}. Everything Blender says goes
-to standard error. The process ends with os._exit: Blender's own way out hangs or crashes in several versions.
+{"stage", "file", "seconds"} for each file, then {"done": true}, or {"error": sentence}. A format that this Blender
+cannot write, or the head is not fit for, is passed over: its line has no file, and a sentence in "refused". Everything
+Blender says goes to standard error. The process ends with os._exit: Blender's own way out hangs or crashes in several
+versions.
 """
 
 from __future__ import annotations
@@ -47,19 +53,21 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--result", type=Path, required=True, help="the result folder")
     parser.add_argument("--output", type=Path, required=True, help="an existing folder to write to")
     parser.add_argument("--name", default="head", help="name of the files, without suffix")
-    parser.add_argument("--format", action="append", default=[], choices=["blend", "fbx", "glb", "obj"])
+    parser.add_argument("--format", action="append", default=[], choices=["blend", "fbx", "glb", "obj", "usd"])
+    parser.add_argument("--options", default="{}", metavar="JSON", help="export options; see addon/export_presets.py")
     parser.add_argument("--portrait", type=int, default=0, metavar="PIXELS", help="render NAME.png of this size")
     parser.add_argument("--end-with-input", action="store_true", help="end when standard input does")
-    return parser.parse_args()
+    given = sys.argv[1:]
+    return parser.parse_args(given[given.index("--") + 1 :] if "--" in given else given)
 
 
 def _build(arguments: argparse.Namespace, report) -> None:
     started = time.perf_counter()
 
-    def finished(stage: str, file: str | None = None) -> None:
+    def finished(stage: str, file: str | None = None, **more: str) -> None:
         nonlocal started
         now = time.perf_counter()
-        report({"stage": stage, "file": file, "seconds": round(now - started, 3)})
+        report({"stage": stage, "file": file, "seconds": round(now - started, 3), **more})
         started = now
 
     addon = load_extension()
@@ -67,24 +75,32 @@ def _build(arguments: argparse.Namespace, report) -> None:
 
     import bpy
 
+    options = addon("export_presets").ExportOptions.from_json(arguments.options)
+    exporting = addon("exporting")
     result = addon("result").read_result(arguments.result)
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     scene = bpy.context.scene
     head = addon("head_builder").build_head(result, scene)
     finished("build the head")
+    whole_file = "blend" in arguments.format and options.for_format("blend").is_plain
     for format_name in arguments.format:
+        if format_name == "blend" and whole_file:
+            continue  # last, because its scene is prepared for a person
         path = arguments.output / f"{arguments.name}.{format_name}"
-        if format_name != "blend":
-            addon("exporting").EXPORTERS[format_name](head.object, path)
+        try:
+            exporting.export_head(head.object, path, options.for_format(format_name))
+        except exporting.CannotExport as error:
+            finished(f"write {format_name}", refused=str(error))
+        else:
             finished(f"write {format_name}", path.name)
     if arguments.portrait:
         path = arguments.output / "render.png"
         addon("portrait").render_portrait(head.object, path, size=arguments.portrait, frame=1 if head.cameras else 0)
         finished("render", path.name)
-    if "blend" in arguments.format:
+    if whole_file:
         path = arguments.output / f"{arguments.name}.blend"
         addon("workspace").prepare(scene, head)
-        addon("exporting").save_blend(path)
+        exporting.save_blend(path)
         finished("write blend", path.name)
 
 

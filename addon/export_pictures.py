@@ -1,0 +1,119 @@
+"""The pictures of what is exported: copies in a folder of their own, at the size that was asked for.
+
+The head's own materials and pictures are never changed: the copy that is written gets copies of both. Copies are taken
+from the packed picture, the file, or, where someone has painted on it, from what is on the screen, so an export never
+depends on files that are long gone.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bpy
+
+from . import materials
+
+SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "OPEN_EXR": ".exr", "TARGA": ".tga", "BMP": ".bmp",
+            "WEBP": ".webp", "HDR": ".hdr"}  # fmt: skip
+BEFORE_THE_SUFFIX = re.compile(r"(\.[0-9]{3})?(\.[A-Za-z]{3,4})?$")
+
+
+@dataclass
+class Pictures:
+    """Copies of materials and pictures for one export.
+
+    Attributes:
+        folder: where the copies of the pictures are written.
+        prefix: what their names start with, so that several heads may share a folder.
+        longest_side: pixels; 0 keeps them.
+        plain_cut_outs: cut-out lashes become plain dark ones, for formats that put every picture on one UV map.
+        made: every datablock that has been made; the caller removes them.
+        names: (original, copy) pairs, whose names the caller may exchange for the while.
+        missing: names of pictures that are gone: their file is not there and they are not packed.
+    """
+
+    folder: Path
+    prefix: str = ""
+    longest_side: int = 0
+    plain_cut_outs: bool = False
+    made: list[bpy.types.ID] = field(default_factory=list)
+    names: list[tuple[bpy.types.ID, bpy.types.ID]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    _copies: dict[bpy.types.ID, bpy.types.ID | None] = field(default_factory=dict)
+
+    def give_to(self, item: bpy.types.Object) -> None:
+        """Put copies in the place of all materials of an object."""
+        for slot in item.material_slots:
+            if slot.material is not None:
+                slot.material = self.material(slot.material)
+
+    def material(self, original: bpy.types.Material) -> bpy.types.Material:
+        """The copy of a material; the same one for the same material."""
+        if original in self._copies:
+            return self._copies[original]
+        if self.plain_cut_outs and materials.is_cut_out(original):
+            copy = materials.add_material("lashes", None)
+        else:
+            copy = original.copy()
+            for node in copy.node_tree.nodes if copy.node_tree else ():
+                if node.type == "TEX_IMAGE" and node.image is not None:
+                    node.image = self.picture(node.image)
+        self._keep(original, copy)
+        return copy
+
+    def picture(self, original: bpy.types.Image) -> bpy.types.Image | None:
+        """The copy of a picture, loaded from its file in `folder`; None where the picture is gone."""
+        if original in self._copies:
+            return self._copies[original]
+        if original.source not in ("FILE", "GENERATED"):
+            return original
+        path = self._write(original)
+        if path is None:
+            self._copies[original] = None
+            self.missing.append(original.name)
+            return None
+        copy = bpy.data.images.load(str(path))
+        copy.colorspace_settings.name = original.colorspace_settings.name
+        copy.alpha_mode = original.alpha_mode
+        longest = max(copy.size)
+        if self.longest_side and longest > self.longest_side:
+            width, height = (max(1, round(side * self.longest_side / longest)) for side in copy.size)
+            copy.scale(width, height)
+            copy.save()
+        self._keep(original, copy)
+        return copy
+
+    def pack(self) -> None:
+        """Put the pictures into the file that is about to be written."""
+        for copy in self._copies.values():
+            if isinstance(copy, bpy.types.Image):
+                copy.pack()
+                copy.filepath_raw = "//" + Path(copy.filepath).name
+
+    def _keep(self, original: bpy.types.ID, copy: bpy.types.ID) -> None:
+        self._copies[original] = copy
+        self.made.append(copy)
+        self.names.append((original, copy))
+
+    def _write(self, image: bpy.types.Image) -> Path | None:
+        """The picture as a file in the folder, or None where there is nothing to write."""
+        source = Path(bpy.path.abspath(image.filepath, library=image.library)) if image.filepath else None
+        packed = image.packed_file
+        stem = BEFORE_THE_SUFFIX.sub("", bpy.path.clean_name(image.name)) or "picture"
+        stem = re.sub(r"_(png|jpe?g|tiff?|exr|tga|bmp|webp)$", "", stem)
+        suffix = source.suffix if source and source.suffix else SUFFIXES.get(image.file_format, ".png")
+        path = self.folder / f"{self.prefix}{stem}{suffix}"
+        number = 1
+        while path.exists():
+            number += 1
+            path = self.folder / f"{self.prefix}{stem}_{number}{suffix}"
+        if image.is_dirty or (image.source == "GENERATED" and packed is None):
+            image.save(filepath=str(path), save_copy=True)
+        elif packed is not None:
+            path.write_bytes(packed.data)
+        elif source is not None and source.is_file():
+            shutil.copyfile(source, path)
+        return path if path.is_file() else None
