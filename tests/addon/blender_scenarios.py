@@ -311,25 +311,30 @@ SCENARIOS = {
 }
 
 
-def main() -> None:
+def main(scenarios: dict) -> None:
     scenario, arguments, output = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])
     import bpy  # noqa: F401
 
     addon = None if scenario == "install" else load_addon()
-    measured = SCENARIOS[scenario](addon, arguments)
+    measured = scenarios[scenario](addon, arguments)
     arrays = {name: value for name, value in measured.items() if isinstance(value, np.ndarray)}
     rest = {name: value for name, value in measured.items() if name not in arrays}
     np.savez(output.with_suffix(".npz"), **arrays)
     output.with_suffix(".json").write_text(json.dumps(rest), encoding="utf-8")
 
 
-if __name__ == "__main__":
+def run(scenarios: dict) -> None:
+    """Run the scenario that the command line names, and end the process."""
     code = 0
     try:
-        main()
+        main(scenarios)
     except BaseException:
         traceback.print_exc()
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+if __name__ == "__main__":
+    run(SCENARIOS)

@@ -122,16 +122,16 @@ def blender_version(request: pytest.FixtureRequest) -> str:
 def in_blender(blender_python, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict]:
     """A function that runs one scenario of blender_scenarios.py in a Blender and returns what it measured.
 
-    Arrays come back as arrays, everything else as JSON has it.
+    `script` is another file of scenarios. Arrays come back as arrays, everything else as JSON has it.
     """
 
-    def run(version: str, scenario: str, **arguments: str | Path) -> dict:
+    def run(version: str, scenario: str, script: Path = SCENARIOS, **arguments: str | Path) -> dict:
         folder = tmp_path_factory.mktemp(f"{scenario}-{version}")
         (folder / "resources" / "config").mkdir(parents=True)
         variables = clean_variables()
         variables["BLENDER_USER_RESOURCES"] = str(folder / "resources")
         values = {name: str(value) for name, value in arguments.items()}
-        command = [blender_python(version), SCENARIOS, scenario, json.dumps(values), folder / "measured"]
+        command = [blender_python(version), script, scenario, json.dumps(values), folder / "measured"]
         ended = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
         assert ended.returncode == 0, (
             f"{scenario} in Blender {version}:\n{ended.stdout[-3000:]}\n{ended.stderr[-3000:]}"
