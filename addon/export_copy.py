@@ -54,6 +54,7 @@ def copied(head: bpy.types.Object, preset: Preset, options: ExportOptions, pictu
     if head.mode == "EDIT":
         head.update_from_editmode()
     made: list[bpy.types.ID] = pictures.made
+    keys_before = set(bpy.data.shape_keys)
     scene = bpy.data.scenes.new(head.name)
     made.append(scene)
     with ExitStack() as names:
@@ -82,6 +83,8 @@ def copied(head: bpy.types.Object, preset: Preset, options: ExportOptions, pictu
             yield ExportCopy(scene, objects, pictures, keys, left_out)
         finally:
             _remove(made)
+            # Blender counts a user too many of copied keys, so those that were cleared away are still there.
+            bpy.data.batch_remove([keys for keys in bpy.data.shape_keys if keys not in keys_before])
 
 
 @contextmanager
@@ -92,6 +95,8 @@ def shown(scene: bpy.types.Scene) -> Iterator[None]:
     """
     window = bpy.context.window or bpy.context.window_manager.windows[0]
     before, layer = window.scene, window.view_layer.name
+    active = window.view_layer.objects.active
+    mode = active.mode if active else "OBJECT"
     views = [
         (space, space.camera, [(view, view.view_perspective) for view in _views(space)])
         for area in window.screen.areas
@@ -104,6 +109,9 @@ def shown(scene: bpy.types.Scene) -> Iterator[None]:
     finally:
         window.scene = before
         window.view_layer = before.view_layers[layer]
+        if active and active.mode != mode:
+            with bpy.context.temp_override(window=window, scene=before, view_layer=before.view_layers[layer]):
+                bpy.ops.object.mode_set(mode=mode)
         for space, camera, perspectives in views:
             # Blender leaves the camera view in a scene that has no camera.
             if space.camera != camera:

@@ -27,7 +27,7 @@ from .export_presets import PRESETS, ExportOptions, Preset
 from .export_target import ExportError, is_full, staged
 
 __all__ = ["CannotExport", "ExportError", "ExportReport", "cannot_write", "export_head", "has_displacement",
-           "save_blend"]  # fmt: skip
+           "save_blend", "write_blend"]  # fmt: skip
 
 MANIFEST = Path(__file__).resolve().parent.parent / "blender_manifest.toml"
 PICTURES_BESIDE = ("obj", "usd")
@@ -241,8 +241,8 @@ def _write_usd(copy: ExportCopy, path: Path, preset: Preset) -> None:
     _expect(path, is_whole)
 
 
-def _write_blend(copy: ExportCopy, path: Path, preset: Preset) -> None:
-    """A file with one scene; its pictures are packed."""
+def write_blend(copy: ExportCopy, path: Path) -> None:
+    """A file with the copy's scene and nothing else; its pictures are packed. Raises RuntimeError when it failed."""
     copy.pictures.pack()
     bpy.data.libraries.write(str(path), {copy.scene}, path_remap="NONE", fake_user=False, compress=True)
 
@@ -258,7 +258,7 @@ _WRITERS: dict[str, Callable[[ExportCopy, Path, Preset], None]] = {
     "glb": _write_glb,
     "obj": _write_obj,
     "usd": _write_usd,
-    "blend": _write_blend,
+    "blend": lambda copy, path, preset: write_blend(copy, path),
 }
 
 
