@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+MODULES = (
+    "preferences",
+    "properties",
+    "operators.import_result",
+    "ticking",
+)
+"""What is registered, in this order; each module has `register()` and `unregister()`. A module that others read when
+they register stands before them. Enabling has to stay under 0.1 s: what is heavy is imported inside functions."""
+
 
 def register() -> None:
-    """Called by Blender when the extension is enabled."""
-    import bpy
-
-    from .operators import import_result
-
-    bpy.utils.register_class(import_result.LIFEMASK_OT_import_result)
-    bpy.types.TOPBAR_MT_file_import.append(import_result.draw_menu_entry)
+    """Called by Blender when the extension is enabled. Whatever fails, nothing stays half registered."""
+    done = []
+    try:
+        for module in _modules():
+            module.register()
+            done.append(module)
+    except BaseException:
+        for module in reversed(done):
+            module.unregister()
+        raise
 
 
 def unregister() -> None:
-    """Called by Blender when the extension is disabled."""
-    import bpy
+    """Called by Blender when the extension is disabled, and when Blender ends."""
+    for module in reversed(_modules()):
+        module.unregister()
 
-    from .operators import import_result
 
-    bpy.types.TOPBAR_MT_file_import.remove(import_result.draw_menu_entry)
-    bpy.utils.unregister_class(import_result.LIFEMASK_OT_import_result)
+def _modules() -> list:
+    import importlib
+
+    return [importlib.import_module(f".{name}", __package__) for name in MODULES]

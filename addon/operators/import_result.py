@@ -49,3 +49,13 @@ class LIFEMASK_OT_import_result(bpy.types.Operator):
 def draw_menu_entry(menu, context):
     """The line in File > Import."""
     menu.layout.operator(LIFEMASK_OT_import_result.bl_idname, text="Lifemask Result (folder)")
+
+
+def register() -> None:
+    bpy.utils.register_class(LIFEMASK_OT_import_result)
+    bpy.types.TOPBAR_MT_file_import.append(draw_menu_entry)
+
+
+def unregister() -> None:
+    bpy.types.TOPBAR_MT_file_import.remove(draw_menu_entry)
+    bpy.utils.unregister_class(LIFEMASK_OT_import_result)

@@ -1,0 +1,118 @@
+"""What a head knows of itself: which photographs it came from, with which options, and under which licence.
+
+It is JSON in the object's ID property `lifemask`, so that it is saved with the file, copied with the object and taken
+back by undo.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import bpy
+
+PROPERTY = "lifemask"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class RecordedPhotograph:
+    """One photograph of a head.
+
+    Attributes:
+        path: where the file was; empty where that is not known. A copy is packed into the Blender file.
+        face: which face in it, 1 the largest; None for the largest.
+        closure: how far the eyes are shut, "left" and "right" of the person, 0 open to 1 shut.
+        landmark_error: a share of the distance of the outer eye corners, or None.
+        values: the shape key values that show its expression; keys that are not named are at 0.
+    """
+
+    path: str = ""
+    face: int | None = None
+    closure: Mapping[str, float] = field(default_factory=dict)
+    landmark_error: float | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The file's name, for people."""
+        return Path(self.path.replace("\\", "/")).name
+
+
+@dataclass(frozen=True)
+class HeadRecord:
+    """Everything that is known of a head.
+
+    Attributes:
+        id: of this head, the same after renaming and saving.
+        photographs: in the order in which they were given.
+        options: as the backend was asked: texture_size, texture, device, focal_length_mm.
+        face_model, licence, licence_sentence, commercial: where the shape comes from, what one may do with the head.
+        warnings: sentences.
+        keys: the shape keys that were built; those that are missing now were removed by the person.
+    """
+
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    photographs: tuple[RecordedPhotograph, ...] = ()
+    options: Mapping[str, object] = field(default_factory=dict)
+    face_model: str = ""
+    licence: str = ""
+    licence_sentence: str = ""
+    commercial: bool | None = None
+    warnings: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+
+def write_record(head: bpy.types.Object, record: HeadRecord) -> None:
+    """Store the record on the head."""
+    head[PROPERTY] = json.dumps({"schema": SCHEMA, **asdict(record)}, ensure_ascii=False)
+
+
+def record_of(head: bpy.types.Object | None) -> HeadRecord | None:
+    """The record of a head; None for any other object, and for a record that cannot be read."""
+    text = head.get(PROPERTY) if head is not None and head.type == "MESH" else None
+    if not isinstance(text, str):
+        return None
+    try:
+        facts = json.loads(text)
+        if facts.pop("schema") != SCHEMA:
+            return None
+        photographs = tuple(RecordedPhotograph(**entry) for entry in facts.pop("photographs"))
+        tuples = {name: tuple(facts.pop(name)) for name in ("warnings", "keys")}
+        return HeadRecord(photographs=photographs, **tuples, **facts)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def heads() -> Iterator[tuple[bpy.types.Object, HeadRecord]]:
+    """All heads of the file with their records."""
+    for thing in bpy.data.objects:
+        if record := record_of(thing):
+            yield thing, record
+
+
+def find_head(head_id: str) -> bpy.types.Object | None:
+    """The head of that id, whatever it is called now; None where it is not in the file."""
+    return next((head for head, record in heads() if head_id and record.id == head_id), None)
+
+
+def active_head(context: bpy.types.Context) -> bpy.types.Object | None:
+    """The active object where it is a head, else the head whose camera is active; None otherwise."""
+    active = getattr(context, "active_object", None)
+    if active is not None and active.type == "CAMERA" and "lifemask_image_size" in active.data:
+        active = active.parent
+    return active if record_of(active) else None
+
+
+def values_of_photographs(head: bpy.types.Object) -> list[Mapping[str, float]]:
+    """The key values of each photograph; empty for an object that is no head."""
+    record = record_of(head)
+    return [photograph.values for photograph in record.photographs] if record else []
+
+
+def photographs_for_request(record: HeadRecord) -> Sequence[tuple[Path, int | None]]:
+    """The photographs as a request takes them, whether the files are still there or not."""
+    return [(Path(photograph.path), photograph.face) for photograph in record.photographs]
