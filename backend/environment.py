@@ -197,21 +197,40 @@ def is_current(name: str) -> bool:
     return marker["satisfies"].get(name) == _pins_hash(requirement_set(name), build, of_platform=False)
 
 
-def existing(name: str, folder: Path) -> Environment:
-    """An environment that somebody else made, checked by importing the set's modules.
+def named(name: str, folder: Path) -> Environment:
+    """An environment that somebody else made, as it is.
 
     Args:
-        name: of the set that it must satisfy.
+        name: of the set that it should satisfy.
         folder: of the environment, or its Python.
 
     Raises:
-        SetupError: there is no Python in it, or a module does not import.
+        SetupError: there is no Python in it.
     """
     python = folder if folder.is_file() else _python_of(folder)
     if not python.exists():
         raise SetupError("no-python", f"There is no Python in {folder}. Choose the folder of a virtual environment.")
-    _check_imports(requirement_set(name), python, None, lambda: False)
     return Environment(name, python.parent.parent, python)
+
+
+def existing(
+    name: str, folder: Path, cancelled: CancelCallback | None = None, *, root: Path | None = None
+) -> Environment:
+    """As `named`, checked by importing the set's modules.
+
+    Args:
+        name: of the set that it must satisfy.
+        folder: of the environment, or its Python.
+        cancelled: asked several times a second; True stops the check.
+        root: where the log goes, instead of `home()`.
+
+    Raises:
+        SetupError: there is no Python in it, or a module does not import.
+        Cancelled: `cancelled` said so.
+    """
+    found = named(name, folder)
+    _check_imports(requirement_set(name), found.python, None, cancelled or (lambda: False), root)
+    return found
 
 
 def ensure(
@@ -402,7 +421,7 @@ class _Installation:
         on_line: Callable[[str], None] | None = None,
     ) -> None:
         """Runs one command to its end, its output into the log. Raises what `explain` makes of a failure."""
-        log_path = home_log(f"setup-{self.folder.name}")
+        log_path = home_log(f"setup-{self.folder.name}", self.folder.parent.parent)
         code, output = _run_command(
             command, log_path, on_line or (lambda _: None), self.cancelled, getattr(self, "lock_descriptor", None)
         )
@@ -475,9 +494,9 @@ class _PipOutput:
 # Running commands
 
 
-def home_log(name: str) -> Path:
-    """A log file in `home()`, its folder made. Raises OSError."""
-    folder = home() / "logs"
+def home_log(name: str, root: Path | None = None) -> Path:
+    """A log file in `root` or `home()`, its folder made. Raises OSError."""
+    folder = (root or home()) / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}.log"
 
@@ -732,7 +751,9 @@ def _check_python(python: Path, versions: tuple[str, ...]) -> Path:
     return Path(executable)
 
 
-def _check_imports(wanted: RequirementSet, python: Path, run: Callable | None, cancelled: CancelCallback) -> None:
+def _check_imports(
+    wanted: RequirementSet, python: Path, run: Callable | None, cancelled: CancelCallback, root: Path | None = None
+) -> None:
     """Imports every module of the set in the environment's Python. Raises SetupError for the first that fails."""
     lines = ["import os, sys, importlib"]
     for module in wanted.imports:
@@ -742,7 +763,7 @@ def _check_imports(wanted: RequirementSet, python: Path, run: Callable | None, c
     if run is not None:
         run(command, _import_error)
         return
-    log_path = home_log("check-" + wanted.name)
+    log_path = home_log("check-" + wanted.name, root)
     code, output = _run_command(command, log_path, lambda _: None, cancelled, None)
     if code != 0:
         raise _import_error(output, log_path)
