@@ -5,7 +5,16 @@ from __future__ import annotations
 MODULES = (
     "preferences",
     "properties",
+    "thumbnails",
+    "photographed_faces",
     "operators.import_result",
+    "operators.photographs",
+    "operators.pick_face",
+    "operators.drop",
+    "operators.job",
+    "operators.view",
+    "operators.sliders",
+    "panel",
     "ticking",
 )
 """What is registered, in this order; each module has `register()` and `unregister()`. A module that others read when

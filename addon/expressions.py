@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import bpy
 
-from . import arkit_regions, shape_keys
+from . import arkit_regions
 
 LEFT_TO_RIGHT, RIGHT_TO_LEFT, SWAP = "LEFT_TO_RIGHT", "RIGHT_TO_LEFT", "SWAP"
 
@@ -63,6 +63,8 @@ def toggle(head: bpy.types.Object, names: Iterable[str]) -> list[str]:
 
 def change(head: bpy.types.Object, values: Mapping[str, float]) -> list[str]:
     """Set the keys that are there and not driven. Returns the names of those whose value changed."""
+    from . import shape_keys
+
     blocks, driven = blocks_of(head), shape_keys.driven_keys(head)
     changed = []
     for name, value in values.items():

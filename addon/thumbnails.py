@@ -11,9 +11,12 @@ import logging
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bpy
-import numpy as np
+
+if TYPE_CHECKING:
+    import numpy as np
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +33,9 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     3: lambda picture: picture[::-1, ::-1],
     4: lambda picture: picture[::-1],
     5: lambda picture: picture.swapaxes(0, 1),
-    6: lambda picture: np.rot90(picture, -1),
+    6: lambda picture: picture.swapaxes(0, 1)[:, ::-1],
     7: lambda picture: picture.swapaxes(0, 1)[::-1, ::-1],
-    8: lambda picture: np.rot90(picture),
+    8: lambda picture: picture.swapaxes(0, 1)[::-1],
 }
 """How a picture (H, W, 4) with its first row at the top is turned upright, by EXIF orientation."""
 
@@ -96,7 +99,7 @@ class Thumbnails:
             square = cut_square(turned, box)
             preview = self._previews.new(name)
             preview.image_size = (square.shape[1], square.shape[0])
-            preview.image_pixels_float.foreach_set(np.ascontiguousarray(square[::-1], dtype=np.float32).ravel())
+            preview.image_pixels_float.foreach_set(square[::-1].ravel())
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             log.warning("No thumbnail of %s: %s", path, error)
             return 0
@@ -108,6 +111,8 @@ thumbnails = Thumbnails()
 
 def pixels_of(preview: bpy.types.ImagePreview) -> np.ndarray:
     """(H, W, 4) float32 sRGB in 0..1, first row at the top. Raises ValueError for a file that could not be read."""
+    import numpy as np
+
     width, height = preview.image_size
     if not width or not height:
         raise ValueError("Blender cannot read this picture")

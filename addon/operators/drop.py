@@ -6,13 +6,12 @@ import bpy
 from bpy_extras.io_utils import ImportHelper
 
 from .. import photograph_list, photographed_faces
-from ..session import State, session
+from ..session import BUSY, State, session
 from .photographs import chosen_files
 
 LABEL = "Head from Photographs (Lifemask)"
 NAMES_SHOWN = 6
 POPUP_WIDTH = 340
-BUSY = (State.WORKING, State.CANCELLING, State.SETTING_UP)
 
 
 class LIFEMASK_OT_drop_photographs(bpy.types.Operator, ImportHelper):
@@ -106,7 +105,7 @@ def draw_menu_entry(menu, context):
 
 
 def _can_start() -> bool:
-    return session.state not in (*BUSY, State.NOT_SET_UP)
+    return session.is_set_up and session.state not in BUSY
 
 
 def _confirmation() -> str:
@@ -114,7 +113,7 @@ def _confirmation() -> str:
 
 
 def _why_not() -> str:
-    if session.state is State.NOT_SET_UP:
+    if not session.is_set_up and session.state is not State.SETTING_UP:
         return "Lifemask is not set up yet: see its sidebar tab."
     return "Lifemask is at work. Create the head afterwards."
 

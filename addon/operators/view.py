@@ -1,13 +1,10 @@
-"""Looking: through a photograph's camera, at the log, and past what was reported."""
+"""Finding the head: through a photograph's camera, and in the scene."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import bpy
 
-from .. import cameras, head_record
-from ..session import session
+from .. import head_record
 
 
 class LIFEMASK_OT_show_camera_view(bpy.types.Operator):
@@ -24,6 +21,8 @@ class LIFEMASK_OT_show_camera_view(bpy.types.Operator):
         return head_record.active_head(context) is not None
 
     def execute(self, context):
+        from .. import cameras
+
         head = head_record.active_head(context)
         matched = cameras_of(head, context.scene)
         if self.photograph >= len(matched):
@@ -36,44 +35,27 @@ class LIFEMASK_OT_show_camera_view(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class LIFEMASK_OT_open_log(bpy.types.Operator):
-    """Open the log, where everything that happened is written down"""
+class LIFEMASK_OT_select_head(bpy.types.Operator):
+    """Select the head and make it the active object"""
 
-    bl_idname = "lifemask.open_log"
-    bl_label = "Open the Log"
-    bl_options = {"INTERNAL"}
+    bl_idname = "lifemask.select_head"
+    bl_label = "Select the Head"
+    bl_options = {"UNDO", "INTERNAL"}
 
-    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
-
-    @classmethod
-    def description(cls, context, properties):
-        return f"{cls.__doc__}:\n{properties.filepath}" if properties.filepath else cls.__doc__
+    head_id: bpy.props.StringProperty(options={"SKIP_SAVE"})
 
     def execute(self, context):
-        path = Path(self.filepath)
-        if not self.filepath or not path.is_file():
-            self.report({"ERROR"}, f"There is no log at {path} any more." if self.filepath else "There is no log yet.")
+        head = head_record.find_head(self.head_id)
+        if head is None or context.view_layer.objects.get(head.name) is not head:
+            self.report({"ERROR"}, "The head is not in this scene any more.")
             return {"CANCELLED"}
-        if bpy.app.background:
-            self.report({"INFO"}, str(path))
-            return {"FINISHED"}
-        try:
-            bpy.ops.wm.path_open(filepath=str(path))
-        except RuntimeError:
-            self.report({"ERROR"}, f"No program of this computer opens text files by itself. The log is {path}")
-            return {"CANCELLED"}
-        return {"FINISHED"}
-
-
-class LIFEMASK_OT_dismiss(bpy.types.Operator):
-    """Back to the photographs"""
-
-    bl_idname = "lifemask.dismiss"
-    bl_label = "Back"
-    bl_options = {"INTERNAL"}
-
-    def execute(self, context):
-        session.dismiss()
+        if context.mode != "OBJECT":
+            bpy.ops.object.mode_set(mode="OBJECT")
+        for other in context.view_layer.objects.selected:
+            other.select_set(False)
+        head.hide_set(False)
+        head.select_set(True)
+        context.view_layer.objects.active = head
         return {"FINISHED"}
 
 
@@ -95,7 +77,7 @@ def _spaces(context: bpy.types.Context) -> list[bpy.types.SpaceView3D]:
     return [area.spaces.active for area in areas if area.type == "VIEW_3D"]
 
 
-CLASSES = (LIFEMASK_OT_show_camera_view, LIFEMASK_OT_open_log, LIFEMASK_OT_dismiss)
+CLASSES = (LIFEMASK_OT_show_camera_view, LIFEMASK_OT_select_head)
 
 
 def register() -> None:

@@ -1,1 +1,1 @@
-"""What the sidebar tab shows: a function a state. Drawing reads the session, the scene and the head; it does nothing."""
+"""What the sidebar tab shows: a function a state. Drawing reads session, scene and head, and changes nothing."""

@@ -1,0 +1,108 @@
+"""Ready: the photographs, the few options that matter, one large button."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+
+from .. import paragraphs, photograph_list, photographed_faces
+from ..properties import LICENCE_OF_FACE_MODEL
+from ..thumbnails import thumbnails
+from .parts import large_button, quiet_label
+
+FACES_IN_A_ROW = 3
+
+
+class LIFEMASK_UL_photographs(bpy.types.UIList):
+    """Photographs of one person: a picture, its name, and whose face is taken."""
+
+    def draw_item(self, context, layout, data, item, icon, active_data, active_property, index=0):
+        path = Path(bpy.path.abspath(item.filepath))
+        row = layout.row(align=True)
+        row.template_icon(icon_value=thumbnails.icon_of(path, photographed_faces.box_of(path, item.face)), scale=2.0)
+        lines = row.column(align=True)
+        lines.label(text=path.name)
+        below = lines.row()
+        below.active = False
+        words, is_wrong = photographed_faces.in_words(path, item.face)
+        below.alert = is_wrong
+        below.label(text=words)
+
+
+def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """The whole of the ready state."""
+    settings = context.scene.lifemask
+    width = paragraphs.width_of(context)
+    if not len(settings.photographs):
+        _draw_empty(layout, width)
+    else:
+        _draw_list(layout, settings)
+        _draw_faces(layout, context.scene)
+        large_button(layout, "lifemask.reconstruct", "Create Head", "USER")
+    _draw_options(layout, settings, width)
+
+
+def _draw_empty(layout: bpy.types.UILayout, width: float) -> None:
+    box = layout.box()
+    paragraphs.draw(box, "Photographs of one person, best from the front and from both sides.", width, "IMAGE_DATA")
+    large_button(layout, "lifemask.add_photographs", "Choose Photographs", "ADD")
+    paragraphs.draw(layout, "Or drop them into the viewport.", width)
+
+
+def _draw_list(layout: bpy.types.UILayout, settings) -> None:
+    row = layout.row()
+    row.template_list(
+        "LIFEMASK_UL_photographs", "", settings, "photographs", settings, "active_photograph", rows=3, maxrows=6
+    )
+    buttons = row.column(align=True)
+    buttons.operator("lifemask.add_photographs", text="", icon="ADD")
+    buttons.operator("lifemask.remove_photograph", text="", icon="REMOVE")
+    buttons.separator()
+    buttons.menu("LIFEMASK_MT_photographs", text="", icon="DOWNARROW_HLT")
+    buttons.separator()
+    buttons.operator("lifemask.move_photograph", text="", icon="TRIA_UP").direction = "UP"
+    buttons.operator("lifemask.move_photograph", text="", icon="TRIA_DOWN").direction = "DOWN"
+
+
+def _draw_faces(layout: bpy.types.UILayout, scene: bpy.types.Scene) -> None:
+    """Whose head? Only where the chosen photograph shows several people."""
+    line = photograph_list.active(scene)
+    if line is None:
+        return
+    path = Path(bpy.path.abspath(line.filepath))
+    found = photographed_faces.found_in(path)
+    if found is None or len(found.faces) < 2:
+        return
+    box = layout.box()
+    box.label(text="Whose head?")
+    grid = box.grid_flow(row_major=True, columns=FACES_IN_A_ROW, even_columns=True, even_rows=True, align=True)
+    chosen = line.face or photographed_faces.LARGEST
+    for face in found.faces:
+        cell = grid.column(align=True)
+        cell.template_icon(icon_value=thumbnails.icon_of(path, face.box), scale=4.0)
+        cell.enabled = face.usable
+        button = cell.operator(
+            "lifemask.pick_face", text=photographed_faces.name_of(face.number), depress=face.number == chosen
+        )
+        button.photograph, button.face = scene.lifemask.active_photograph, face.number
+
+
+def _draw_options(layout: bpy.types.UILayout, settings, width: float) -> None:
+    header, body = layout.panel("lifemask_options", default_closed=True)
+    header.label(text="Options")
+    if body is None:
+        return
+    body.use_property_split = True
+    body.use_property_decorate = False
+    column = body.column()
+    column.prop(settings, "use_texture")
+    size = column.row()
+    size.active = settings.use_texture
+    size.prop(settings, "texture_size", text="Texture Size")
+    column.prop(settings, "focal_length")
+    column.prop(settings, "face_model")
+    quiet_label(body, LICENCE_OF_FACE_MODEL[settings.face_model])
+
+
+CLASSES = (LIFEMASK_UL_photographs,)
