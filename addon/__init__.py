@@ -14,6 +14,9 @@ MODULES = (
     "operators.job",
     "operators.view",
     "operators.sliders",
+    "operators.head_menu",
+    "operators.export_head",
+    "operators.save_as_asset",
     "panel",
     "ticking",
 )

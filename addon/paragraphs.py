@@ -6,8 +6,11 @@ import functools
 
 import bpy
 
-MARGIN_POINTS = 48
-"""Panel borders, scroll bar and the inside of a box, at scale 1."""
+MARGIN_POINTS = 40
+"""Borders of the panel, the tabs beside it and the scroll bar, at scale 1."""
+
+BOX_POINTS = 24
+"""What a box or an opened part of a panel takes off the width."""
 
 ICON_POINTS = 22
 SMALLEST_WIDTH_POINTS = 80

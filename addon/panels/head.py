@@ -11,7 +11,7 @@ from ..operators.view import cameras_of
 from ..thumbnails import thumbnails
 
 OPEN_AT_FIRST = ("brow", "eye", "jaw")
-NAME_SHARE = 0.34
+NAME_SHARE = 0.37
 """Of a line of sliders, for the name."""
 
 

@@ -35,7 +35,7 @@ PROPERTIES_OF_FIX = {
 def draw_done(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """What was made, how sure, and where to go from here."""
     done = session.done
-    width = paragraphs.width_of(context)
+    width = paragraphs.width_of(context) - paragraphs.BOX_POINTS
     box = layout.box()
     paragraphs.draw(box, done.sentence, width, "CHECKMARK")
     if done.landmark_error is not None:
@@ -52,13 +52,13 @@ def draw_done(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         layout.operator("wm.path_open", text="Open the Folder", icon="FILE_FOLDER").filepath = str(done.folder)
     row = layout.row()
     row.scale_y = 1.4
-    row.operator("lifemask.dismiss", text="New Head", icon="IMAGE_DATA")
+    row.operator("lifemask.dismiss", text="New Head", icon="ADD")
 
 
 def draw_error(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """The sentence, and a button that mends it where there is a mend."""
     error = session.error
-    width = paragraphs.width_of(context)
+    width = paragraphs.width_of(context) - paragraphs.BOX_POINTS
     paragraphs.draw(layout.box(), error.sentence, width, "ERROR", alert=True)
     fix = error.fix
     if fix is not None and fix.action in OPERATOR_OF_FIX:

@@ -9,7 +9,7 @@ import bpy
 from .. import paragraphs, photograph_list, photographed_faces
 from ..properties import LICENCE_OF_FACE_MODEL
 from ..thumbnails import thumbnails
-from .parts import large_button, quiet_label
+from .parts import large_button
 
 FACES_IN_A_ROW = 3
 
@@ -45,7 +45,7 @@ def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 def _draw_empty(layout: bpy.types.UILayout, width: float) -> None:
     box = layout.box()
-    paragraphs.draw(box, "Photographs of one person, best from the front and from both sides.", width, "IMAGE_DATA")
+    paragraphs.draw(box, "Photographs of one person, best from the front and from both sides.", width - paragraphs.BOX_POINTS, "IMAGE_DATA")
     large_button(layout, "lifemask.add_photographs", "Choose Photographs", "ADD")
     paragraphs.draw(layout, "Or drop them into the viewport.", width)
 
@@ -102,7 +102,9 @@ def _draw_options(layout: bpy.types.UILayout, settings, width: float) -> None:
     size.prop(settings, "texture_size", text="Texture Size")
     column.prop(settings, "focal_length")
     column.prop(settings, "face_model")
-    quiet_label(body, LICENCE_OF_FACE_MODEL[settings.face_model])
+    quiet = body.column()
+    quiet.active = False
+    paragraphs.draw(quiet, LICENCE_OF_FACE_MODEL[settings.face_model], width - paragraphs.BOX_POINTS)
 
 
 CLASSES = (LIFEMASK_UL_photographs,)

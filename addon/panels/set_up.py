@@ -35,10 +35,10 @@ def draw_invitation(layout: bpy.types.UILayout, context: bpy.types.Context) -> N
     column = layout.column()
     column.use_property_decorate = False
     column.label(text="Folder")
-    column.prop(chosen, "folder", text="")
+    column.prop(chosen, "folder", text="", placeholder=str(session.settings.folder))
     quiet = column.column()
     quiet.active = False
-    paragraphs.draw(quiet, WHERE if chosen.folder else f"{session.settings.folder}. {WHERE}", width)
+    paragraphs.draw(quiet, WHERE, width)
     column.separator()
     column.prop(chosen, "device")
     _draw_elsewhere(layout, chosen)
@@ -55,12 +55,15 @@ def draw_progress(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
     row = layout.row()
     row.scale_y = 1.4
     row.operator("lifemask.cancel", text="Cancel", icon="X")
-    quiet_label(layout, "What is complete is kept: it goes on from here.")
+    quiet = layout.column()
+    quiet.active = False
+    paragraphs.draw(quiet, "After a stop it goes on from here.", paragraphs.width_of(context))
 
 
 def _draw_online_access(layout: bpy.types.UILayout, context: bpy.types.Context, width: float) -> None:
     """Blender forbids the network: ask for it, where it can be given."""
     box = layout.box()
+    width -= paragraphs.BOX_POINTS
     if bpy.app.online_access_override:
         paragraphs.draw(
             box,

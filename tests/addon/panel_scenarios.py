@@ -1,0 +1,343 @@
+"""The panel, its list, its sliders and its thumbnails in a Blender interpreter. Judges nothing: see test_panel.py.
+
+Runs as blender_scenarios.py does.
+"""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import blender_scenarios as shared  # noqa: E402
+from recording_layout import RecordingLayout  # noqa: E402
+
+PANELS = ("lifemask", "head", "expression", "export", "batch")
+LONG_FAILURE = "No face was found in two people.jpg. The face should be at least 40 pixels wide and not turned away."
+
+
+def draw_tab() -> dict:
+    """What the whole tab shows now, and which of its panels are there."""
+    import bpy
+
+    layout, there = RecordingLayout(), []
+    for name in PANELS:
+        panel = getattr(bpy.types, f"LIFEMASK_PT_{name}")
+        if not hasattr(panel, "poll") or panel.poll(bpy.context):
+            there.append(name)
+            panel.draw(SimpleNamespace(layout=layout), bpy.context)
+    return {"panels": there, **layout.record.facts()}
+
+
+def put(session, **attributes) -> None:
+    """Give the session these attributes and nothing else to show."""
+    session.setup = session.work = session.error = session.done = None
+    session.is_set_up = True
+    for name, value in attributes.items():
+        setattr(session, name, value)
+
+
+def recorded_head(addon, result: str, head_id: str = "ada"):
+    """A head in an empty file that knows its photographs, as the panel makes them; its action is not assigned."""
+    (head,) = shared.built(addon, result)
+    keys = head.object.data.shape_keys
+    keys.animation_data.action = None
+    record = addon("head_record")
+    photographs = tuple(
+        record.RecordedPhotograph(f"/photographs/{name}.jpg", None, {}, 0.01, values)
+        for name, values in (("first", {"eyeBlinkLeft": 0.25, "jawOpen": 0.5}), ("second", {"tongueOut": 0.75}))
+    )
+    names = tuple(block.name for block in keys.key_blocks)
+    record.write_record(
+        head.object,
+        record.HeadRecord(id=head_id, photographs=photographs, licence_sentence="Anyone may use it.", keys=names),
+    )
+    return head.object
+
+
+def choose(thing) -> None:
+    import bpy
+
+    bpy.context.view_layer.objects.active = thing
+
+
+def failure(sentence: str, action: str = "", label: str = "", log: str = "", command: str | None = None):
+    fix = SimpleNamespace(action=action, label=label, command=command) if action else None
+    return SimpleNamespace(code="made-up", sentence=sentence, fix=fix, log=log, kind="photo")
+
+
+def states(addon, arguments: dict) -> dict:
+    """Every face of the panel."""
+    import bpy
+
+    module = addon("session")
+    session, drawn = module.session, {}
+    head = recorded_head(addon, arguments["result"])
+    choose(None)
+    put(session, is_set_up=False)
+    drawn["not set up"] = draw_tab()
+    chosen = addon("preferences").preferences()
+    chosen.existing_environment = arguments["folder"]
+    put(session, is_set_up=False)
+    drawn["existing environment"] = draw_tab()
+    chosen.existing_environment = ""
+    put(session, setup=module.SetupProgress("Installing PyTorch: torch", 0.37, "torch", 112_000_000, 1_900_000_000))
+    drawn["setting up"] = draw_tab()
+    put(session)
+    drawn["empty"] = draw_tab()
+    pictures = [Path(arguments["folder"]) / name for name in ("alone.jpg", "several people.png", "nobody.jpg")]
+    addon("photograph_list").add(bpy.context.scene, pictures)
+    drawn["ready"] = draw_tab()
+    people = tuple(module.Face(number, (0.1 * number, 0.2, 0.2, 0.3), number < 3) for number in (1, 2, 3))
+    for picture, faces in zip(pictures, (people[:1], people, ()), strict=True):
+        addon("photographed_faces").remember(module.FoundFaces(picture, faces, 640, 480))
+    bpy.context.scene.lifemask.active_photograph = 1
+    drawn["several people"] = draw_tab()
+    bpy.ops.lifemask.pick_face(photograph=1, face=2)
+    drawn["second person"] = draw_tab()
+    work = module.Work("reconstruct", "fitting the head", 0.42)
+    work.started -= 65.0
+    put(session, work=work)
+    drawn["working"] = draw_tab()
+    work.cancelling = True
+    drawn["cancelling"] = draw_tab()
+    done = module.Done("Ada was made from 2 photographs.", "Ada", "ada", 0.016, ("The chin is hidden.",), 7.0)
+    put(session, done=done)
+    drawn["done"] = draw_tab()
+    choose(head)
+    drawn["done and selected"] = draw_tab()
+    put(session, done=module.replace(done, waiting=True, head_id="", reason="The scene is gone."))
+    drawn["waiting"] = draw_tab()
+    batch = module.Done("9 of 10 heads were made.", kind="batch", folder=Path(arguments["folder"]))
+    put(session, done=batch)
+    drawn["batch done"] = draw_tab()
+    for action, command in FIXES.items():
+        error = failure(LONG_FAILURE, action, f"Mend by {action}", arguments["folder"], command)
+        put(session, error=error)
+        drawn[f"error {action}"] = draw_tab()
+    put(session, error=failure(LONG_FAILURE))
+    drawn["error"] = draw_tab()
+    put(session)
+    drawn["head"] = draw_tab()
+    head.shape_key_remove(head.data.shape_keys.key_blocks["tongueOut"])
+    head.shape_key_remove(head.data.shape_keys.key_blocks["eyeBlinkRight"])
+    drawn["head without keys"] = draw_tab()
+    for menu in ("LIFEMASK_MT_more", "LIFEMASK_MT_head", "LIFEMASK_MT_mirror", "LIFEMASK_MT_photographs"):
+        layout = RecordingLayout()
+        getattr(bpy.types, menu).draw(SimpleNamespace(layout=layout), bpy.context)
+        drawn[menu] = layout.record.facts()
+    return {"drawn": drawn}
+
+
+FIXES = {
+    "choose-another-photo": None,
+    "retry": None,
+    "repair-environment": None,
+    "set-up": None,
+    "choose-folder": None,
+    "open-log": None,
+    "use-cpu": None,
+    "install-python": None,
+    "free-space": None,
+    "install-library": "sudo apt install libgl1",
+}
+
+
+def photographs(addon, arguments: dict) -> dict:
+    """The list by its operators."""
+    import bpy
+
+    shared.empty_file()
+    settings = bpy.context.scene.lifemask
+    lines = lambda: [Path(line.filepath).name for line in settings.photographs]  # noqa: E731
+    names = ["ä b.JPG", "c.png", "notes.txt", "d.webp"]
+    facts = {"added": [], "refused": ""}
+    bpy.ops.lifemask.add_photographs(directory="/folder", files=[{"name": name} for name in names])
+    bpy.ops.lifemask.add_photographs(directory="/folder", files=[{"name": "c.png"}])
+    facts["added"], facts["active"] = lines(), settings.active_photograph
+    facts["chosen"] = [[str(path), face] for path, face in addon("properties").chosen_photographs(bpy.context.scene)]
+    settings.active_photograph = 0
+    bpy.ops.lifemask.move_photograph(direction="UP")
+    bpy.ops.lifemask.move_photograph(direction="DOWN")
+    facts["moved"], facts["active_after_move"] = lines(), settings.active_photograph
+    bpy.ops.lifemask.remove_photograph()
+    facts["removed"] = lines()
+    settings.active_photograph = len(settings.photographs) - 1
+    bpy.ops.lifemask.remove_photograph()
+    facts["active_after_last"] = settings.active_photograph
+    bpy.ops.lifemask.clear_photographs()
+    facts["cleared"] = lines()
+    facts["can_remove_from_nothing"] = bpy.ops.lifemask.remove_photograph.poll()
+    try:
+        bpy.ops.lifemask.pick_face(photograph=3, face=1)
+    except RuntimeError as error:
+        facts["refused"] = str(error)
+    bpy.ops.lifemask.drop_photographs(directory="/folder", files=[{"name": "c.png"}, {"name": "d.webp"}], start=False)
+    facts["dropped"] = lines()
+    bpy.ops.lifemask.drop_photographs(filepath="/folder/e.jpg", start=False)
+    facts["dropped_alone"] = lines()
+    bpy.ops.lifemask.drop_photographs(filepath="/folder/f.jpg", start=False, keep=True)
+    facts["dropped_besides"] = lines()
+    handler = bpy.types.LIFEMASK_FH_photographs
+    facts["extensions"], facts["takes"] = handler.bl_file_extensions, handler.bl_import_operator
+    areas = {area.type: area for area in bpy.context.window.screen.areas}
+    poll = lambda kind: bool(handler.poll_drop(SimpleNamespace(area=areas.get(kind))))  # noqa: E731
+    facts["drop_in"] = {kind: poll(kind) for kind in ("VIEW_3D", "OUTLINER")}
+    layout = RecordingLayout()
+    chosen = SimpleNamespace(
+        layout=layout, directory="/folder", files=[SimpleNamespace(name=f"{n}.jpg") for n in range(8)], filepath=""
+    )
+    chosen.bl_rna = bpy.ops.lifemask.drop_photographs.get_rna_type()
+    addon("session").session.is_set_up = True
+    addon("operators.drop").LIFEMASK_OT_drop_photographs.draw(chosen, bpy.context)
+    facts["popup"] = layout.record.facts()
+    return facts
+
+
+def sliders(addon, arguments: dict) -> dict:
+    """Values of the keys after each button."""
+    import bpy
+
+    head = recorded_head(addon, arguments["result"])
+    choose(head)
+    blocks = head.data.shape_keys.key_blocks
+    facts = {"polls": [bpy.ops.lifemask.mirror_keys.poll()], "values": {}}
+
+    def start() -> None:
+        for block in blocks[1:]:
+            block.value = 0.0
+        for name, value in START.items():
+            blocks[name].value = value
+
+    def after(name: str, button, **properties) -> None:
+        start()
+        button(**properties)
+        facts["values"][name] = {block.name: round(block.value, 4) for block in blocks[1:] if block.value}
+
+    after("left to right", bpy.ops.lifemask.mirror_keys, direction="LEFT_TO_RIGHT", region="all")
+    after("right to left", bpy.ops.lifemask.mirror_keys, direction="RIGHT_TO_LEFT", region="all")
+    after("swap", bpy.ops.lifemask.mirror_keys, direction="SWAP", region="all")
+    after("mirror eyes", bpy.ops.lifemask.mirror_keys, direction="LEFT_TO_RIGHT", region="eye")
+    after("reset mouth", bpy.ops.lifemask.reset_keys, region="mouth")
+    after("reset", bpy.ops.lifemask.reset_keys, region="all")
+    after("neutral", bpy.ops.lifemask.set_neutral)
+    after("second photograph", bpy.ops.lifemask.set_expression, photograph=1)
+    after("off", bpy.ops.lifemask.toggle_key, key="eyeBlinkLeft")
+    after("on", bpy.ops.lifemask.toggle_key, key="noseSneerRight")
+    drivers = len(head.data.shape_keys.animation_data.drivers)
+    facts["drivers_kept"] = drivers == 2
+    try:
+        bpy.ops.lifemask.set_expression(photograph=2)
+    except RuntimeError as error:
+        facts["sentence"] = str(error)
+    facts["action_before"] = head.data.shape_keys.animation_data.action is not None
+    bpy.context.scene.tool_settings.use_keyframe_insert_auto = True
+    start()
+    bpy.ops.lifemask.mirror_keys(direction="LEFT_TO_RIGHT", region="eye")
+    bpy.context.scene.tool_settings.use_keyframe_insert_auto = False
+    facts["keyed"] = sorted(addon("shape_keys")._name_of_path(head.data.shape_keys)[curve.data_path]
+                            for curve in addon("shape_keys")._curves(head.data.shape_keys.animation_data))  # fmt: skip
+    head.data.shape_keys.animation_data.action = None
+    head.shape_key_remove(blocks["eyeBlinkRight"])
+    after("without the right blink", bpy.ops.lifemask.mirror_keys, direction="LEFT_TO_RIGHT", region="all")
+    other = bpy.data.objects.new("Other", bpy.data.meshes.new("Other"))
+    bpy.context.scene.collection.objects.link(other)
+    choose(other)
+    facts["polls"].append(bpy.ops.lifemask.mirror_keys.poll())
+    return facts
+
+
+START = {"eyeBlinkLeft": 0.5, "mouthSmileLeft": 0.25, "mouthSmileRight": 0.75, "jawOpen": 0.625, "jawLeft": 0.125}
+
+
+def camera_view(addon, arguments: dict) -> dict:
+    """Which camera the scene and the viewports look through."""
+    import bpy
+
+    head = recorded_head(addon, arguments["result"])
+    choose(head)
+    bpy.ops.lifemask.show_camera_view(photograph=1)
+    scene = bpy.context.scene
+    facts = {"camera": scene.camera.name, "size": [scene.render.resolution_x, scene.render.resolution_y]}
+    views = [space for area in bpy.context.window.screen.areas for space in area.spaces if space.type == "VIEW_3D"]
+    facts["views"] = [space.region_3d.view_perspective for space in views]
+    choose(scene.camera)
+    facts["camera_counts_as_head"] = bpy.ops.lifemask.show_camera_view.poll()
+    choose(None)
+    head.hide_set(True)
+    bpy.ops.lifemask.select_head(head_id="ada")
+    facts["selected"] = [bpy.context.view_layer.objects.active.name, head.select_get()]
+    choose(head)
+    for camera in [item for item in bpy.data.objects if item.type == "CAMERA"]:
+        bpy.data.objects.remove(camera)
+    sentences = []
+    for button, properties in (
+        (bpy.ops.lifemask.show_camera_view, {"photograph": 0}),
+        (bpy.ops.lifemask.select_head, {"head_id": "somebody else"}),
+        (bpy.ops.lifemask.open_log, {"filepath": "/nowhere/at all.log"}),
+    ):
+        try:
+            button(**properties)
+            sentences.append("")
+        except RuntimeError as error:
+            sentences.append(str(error))
+    facts["sentences"] = sentences
+    return facts
+
+
+def pictures(addon, arguments: dict) -> dict:
+    """Thumbnails as their pixels, of files in the folder, upright."""
+    import bpy.utils.previews
+
+    module = addon("thumbnails")
+    facts = {"orientations": {}}
+    previews = bpy.utils.previews.new()
+    for path in sorted(Path(arguments["folder"]).glob("*.jpg")):
+        stored = module.pixels_of(previews.load(path.name, str(path), "IMAGE"))
+        facts["orientations"][path.name] = module.orientation(path)
+        facts[f"upright_{path.stem}"] = np.ascontiguousarray(
+            module.UPRIGHT.get(module.orientation(path), lambda same: same)(stored)
+        )
+    bpy.utils.previews.remove(previews)
+    grid = np.arange(40 * 60, dtype=np.float32).reshape(40, 60)[..., None] * np.ones(4, np.float32)
+    facts["middle"] = module.cut_square(grid, None)[..., 0]
+    facts["face"] = module.cut_square(grid, (0.5, 0.25, 0.2, 0.3))[..., 0]
+    facts["corner"] = module.cut_square(grid, (0.9, 0.9, 0.1, 0.1))[..., 0]
+    icons = module.Thumbnails()
+    broken = Path(arguments["folder"]) / "broken.png"
+    facts["in_background"] = icons.icon_of(broken)
+    icons._waiting["broken"] = (broken, None)
+    icons._waiting["gone"] = (broken.with_name("gone.jpg"), None)
+    facts["more"] = [icons.load_next(), icons.load_next()]
+    facts["icons"] = dict(icons._icons)
+    icons.clear()
+    return facts
+
+
+def gone(addon, arguments: dict) -> dict:
+    """What is left of the panel after the add-on is disabled, and that it comes back."""
+    import bpy
+
+    package = addon("session").__name__.rpartition(".addon")[0]
+    ours = lambda: sorted(name for name in dir(bpy.types) if name.startswith("LIFEMASK_"))  # noqa: E731
+    menus = lambda: sum(  # noqa: E731
+        "lifemask" in function.__module__
+        for menu in (bpy.types.TOPBAR_MT_file_import, bpy.types.VIEW3D_MT_object, bpy.types.TOPBAR_MT_file_export)
+        for function in getattr(menu.draw, "_draw_funcs", [])
+    )
+    facts = {"before": [ours(), menus(), hasattr(bpy.types.Scene, "lifemask")]}
+    bpy.ops.preferences.addon_disable(module=package)
+    facts["disabled"] = [ours(), menus(), hasattr(bpy.types.Scene, "lifemask")]
+    bpy.ops.preferences.addon_enable(module=package)
+    facts["again"] = [ours(), menus(), hasattr(bpy.types.Scene, "lifemask")]
+    return json.loads(json.dumps(facts))
+
+
+SCENARIOS = {
+    function.__name__: function for function in (states, photographs, sliders, camera_view, pictures, gone)
+}
+
+if __name__ == "__main__":
+    shared.run(SCENARIOS)
