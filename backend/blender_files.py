@@ -1,7 +1,7 @@
 """Starts a child process in the Blender environment that turns a result folder into Blender files.
 
-A process of its own, because one that holds torch or MediaPipe hangs for ever after Blender's glTF export. OBJ needs
-no Blender and is written here.
+A process of its own, because one that holds torch or MediaPipe hangs for ever after Blender's glTF export. A plain OBJ
+needs no Blender and is written here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from backend.result_folder import ALBEDO_FILE, read_result
 logger = logging.getLogger(__name__)
 
 SCRIPT = Path(__file__).resolve().parent.parent / "addon" / "build_files.py"
-BLENDER_FORMATS = ("blend", "fbx", "glb")
+BLENDER_FORMATS = ("blend", "fbx", "glb", "usd")
+PLAIN_OBJ_OPTIONS = {"parts": "joined", "texture_size": 0, "displacement": "off"}
+OBJ_PRESET_OF_BLENDER = "obj-keys"
 PORTRAIT_PIXELS = 512
 SILENCE_SECONDS = 900  # longer than any one step takes on a slow machine
 NEARLY_NO_BYTES = 1_000_000
@@ -46,20 +48,23 @@ def export(
     formats: Sequence[str],
     progress: Progress | None = None,
     *,
-    python: Path | None = None,
+    export_options: str = "",
+    blender: Path | None = None,
     portrait: bool = True,
 ) -> list[str]:
-    """Write head.blend, head.fbx, head.glb, head.obj (with head.mtl) and render.png into a result folder.
+    """Write head.blend, head.fbx, head.glb, head.usd, head.obj (with head.mtl) and render.png into a result folder.
 
     Args:
         folder: a complete result folder.
-        formats: of "blend", "fbx", "glb", "obj".
+        formats: of `options.BLENDER_FORMATS`.
         progress: told of each file.
-        python: an interpreter that imports bpy; by default that of the Blender environment.
+        export_options: JSON of `addon/export_presets.py`; "" for the plain files.
+        blender: a Blender program, or an interpreter that imports bpy; by default that of the Blender environment.
         portrait: render.png too, when Blender is started for another file.
 
     Returns:
-        Sentences on what could not be written because there is no Blender here; empty when all is there.
+        Sentences on what could not be written, because there is no Blender here or this Blender cannot; empty when all
+        is there.
 
     Raises:
         BlenderError: Blender was there and failed.
@@ -67,25 +72,42 @@ def export(
         OSError: with errno ENOSPC when the disk is full.
     """
     progress = progress or (lambda step, seconds: None)
-    if "obj" in formats:
-        texture = ALBEDO_FILE if (folder / ALBEDO_FILE).is_file() else None
-        write_obj(read_result(folder), folder / "head.obj", texture)
-        progress("head.obj", 0.0)
     wanted = [name for name in BLENDER_FORMATS if name in formats]
+    if "obj" in formats:
+        if is_plain_obj(export_options):
+            texture = ALBEDO_FILE if (folder / ALBEDO_FILE).is_file() else None
+            write_obj(read_result(folder), folder / "head.obj", texture)
+            progress("head.obj", 0.0)
+        else:
+            wanted.append("obj")
     if not wanted:
         return []
     reason = ""
-    if python is None:
-        python, reason = _find_python()
-    if python is None:
+    if blender is None:
+        blender, reason = _find_python()
+    elif not blender.is_file():
+        blender, reason = None, f"there is no program {blender}. Name another with --blender."
+    if blender is None:
         files = [f"head.{name}" for name in wanted] + (["render.png"] if portrait else [])
         names = " and ".join([", ".join(files[:-1]), files[-1]] if files[1:] else files)
         return [f"{names} could not be written: {reason}"]
     with tempfile.TemporaryDirectory(prefix=".blender-", dir=folder) as output:
-        _run_child(python, folder, Path(output), wanted, portrait, progress)
+        refused = _run_child(blender, folder, Path(output), wanted, portrait, export_options, progress)
         for file in Path(output).iterdir():
             os.replace(file, folder / file.name)
-    return []
+    return refused
+
+
+def is_plain_obj(export_options: str) -> bool:
+    """Whether the OBJ that is asked for needs no Blender: the neutral in one piece, with its texture as it is."""
+    options = json.loads(export_options or "{}")
+    changed = any(options.get(name, plain) != plain for name, plain in PLAIN_OBJ_OPTIONS.items())
+    return not changed and options.get("preset", "") != OBJ_PRESET_OF_BLENDER
+
+
+def is_blender_program(path: Path) -> bool:
+    """Whether the file is a Blender rather than a Python that imports bpy: by its name, as nothing else is as quick."""
+    return not path.name.lower().startswith(("python", "pypy"))
 
 
 def _find_python() -> tuple[Path | None, str]:
@@ -99,50 +121,76 @@ def _find_python() -> tuple[Path | None, str]:
     return found.python, ""
 
 
+def _start_of_command(blender: Path) -> list[str]:
+    if not is_blender_program(blender):
+        return [str(blender), str(SCRIPT)]
+    options = ("--background", "--factory-startup", "--python-exit-code", "9", "--python")
+    return [str(blender), *options, str(SCRIPT), "--"]
+
+
 def _run_child(
-    python: Path, folder: Path, output: Path, formats: Sequence[str], portrait: bool, progress: Progress
-) -> None:
-    command = [str(python), str(SCRIPT), "--result", str(folder.resolve()), "--output", str(output.resolve())]
+    blender: Path,
+    folder: Path,
+    output: Path,
+    formats: Sequence[str],
+    portrait: bool,
+    export_options: str,
+    progress: Progress,
+) -> list[str]:
+    """Returns sentences on what this Blender cannot write."""
+    command = [*_start_of_command(blender), "--result", str(folder.resolve()), "--output", str(output.resolve())]
     command.append("--end-with-input")
     for name in formats:
         command += ["--format", name]
+    if export_options:
+        command += ["--options", export_options]
     if portrait:
         command += ["--portrait", str(PORTRAIT_PIXELS)]
     with tempfile.TemporaryDirectory(prefix="lifemask-blender-", ignore_cleanup_errors=True) as resources:
         # Without an existing `config` folder Blender would silently read the user's own settings.
         (Path(resources) / "config").mkdir()
         log_path = Path(resources) / "blender.log"
-        with log_path.open("wb") as log:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,  # its end tells the child that we are gone
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=_child_variables(Path(resources)),
-                cwd=resources,
-            )
         try:
-            error = _follow(child, progress)
+            with log_path.open("wb") as log:
+                child = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,  # its end tells the child that we are gone
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env=_child_variables(Path(resources)),
+                    cwd=resources,
+                )
+        except OSError as error:
+            raise BlenderError(f"{blender} cannot be started: {error.strerror}. Is it a Blender program?") from error
+        refused: list[str] = []
+        try:
+            error = _follow(child, progress, refused)
         finally:
             child.kill()
             child.wait()
             child.stdin.close()
             child.stdout.close()
         if error is None:
-            return
+            return refused
         logger.error("Blender's last words:\n%s", log_path.read_text("utf-8", errors="replace")[-8000:])
     if "No space left" in error or shutil.disk_usage(output).free < NEARLY_NO_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(output))
     raise BlenderError(f"The Blender files could not be written: {error}")
 
 
-def _follow(child: subprocess.Popen, progress: Progress) -> str | None:
-    """Read the child's reports to their end. Returns None when all went well, else what went wrong."""
+def _follow(child: subprocess.Popen, progress: Progress, refused: list[str]) -> str | None:
+    """Read the child's reports to their end. Returns None when all went well, else what went wrong.
+
+    Sentences on files that this Blender cannot write are added to `refused`.
+    """
     for message in _messages(child):
         if message.get("done"):
             return None
         if "error" in message:
             return str(message["error"])
+        if message.get("refused"):
+            refused.append(str(message["refused"]))
+            continue
         progress(message.get("file") or message["stage"], float(message["seconds"]))
     code = child.wait()
     return f"Blender ended without a word (exit code {code})."
@@ -154,9 +202,12 @@ def _messages(child: subprocess.Popen) -> Iterator[dict]:
         try:
             message = json.loads(line)
         except ValueError:
-            logger.warning("Blender printed something else than a report: %r", line[:200])
+            logger.info(
+                "Blender said: %r", line[:200]
+            )  # before the script takes its standard output, as a program does
             continue
-        yield message
+        if isinstance(message, dict):
+            yield message
 
 
 def _line_in_time(child: subprocess.Popen) -> bytes:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 BLENDER_FORMATS = ("blend", "fbx", "obj", "glb", "usd")
 # The choices of addon/export_presets.py, which the backend hands on and never imports; a test holds them equal.
-EXPORT_PRESETS = (
-    "fbx", "unreal", "unity", "glb", "obj", "obj-keys", "usd", "blend", "metahuman", "faceit",
-)  # fmt: skip
+PRESET_FORMATS = {
+    "fbx": "fbx", "unreal": "fbx", "unity": "fbx", "glb": "glb", "obj": "obj", "obj-keys": "obj", "usd": "usd",
+    "blend": "blend", "metahuman": "fbx", "faceit": "blend",
+}  # fmt: skip
+EXPORT_PRESETS = tuple(PRESET_FORMATS)
 EXPORT_KEYS = ("all", "used", "none")
 EXPORT_PARTS = ("joined", "separate")
 EXPORT_DISPLACEMENT = ("off", "applied")
@@ -29,6 +31,9 @@ class ReconstructOptions:
         texture: False leaves the albedo at the plain skin of the face model.
         device: one of `DEVICES`.
         overwrite: an output folder of an earlier run may be replaced.
+        export_options: of the files, JSON as `addon/export_presets.py` reads it; "" for its defaults.
+        blender: the Blender program, or interpreter with bpy, that writes the files; None for the one installed.
+        portrait: render.png too, where Blender writes files.
     """
 
     face: int | None = None
@@ -38,6 +43,9 @@ class ReconstructOptions:
     texture: bool = True
     device: str = "auto"
     overwrite: bool = False
+    export_options: str = ""
+    blender: Path | None = None
+    portrait: bool = True
 
 
 @dataclass

@@ -83,7 +83,13 @@ def reconstruct(
             from backend.blender_files import export
 
             with stages.stage("making the Blender files", 0.9):
-                warnings += export(folder, options.formats)
+                warnings += export(
+                    folder,
+                    options.formats,
+                    export_options=options.export_options,
+                    blender=options.blender,
+                    portrait=options.portrait,
+                )
     error = max(photograph.landmark_error for photograph in head.photographs)
     return ReconstructReport(output, stages.timings, warnings, error)
 

@@ -43,7 +43,7 @@ def test_all_formats_are_written_by_a_process_without_torch(folder, blender_pyth
         folder,
         ["glb", "obj", "blend", "fbx"],
         lambda step, seconds: finished.append(step),
-        python=blender_python("4.5"),
+        blender=blender_python("4.5"),
     )
     assert refused == []
     files = {"head.blend", "head.fbx", "head.glb", "head.obj", "head.mtl", "render.png"}
@@ -74,7 +74,7 @@ def test_without_blender_the_obj_is_written_and_the_rest_says_why_not(folder, mo
 def test_a_child_that_fails_is_told_in_a_sentence_and_leaves_nothing(folder, broken_blender, program, words):
     before = sorted(os.listdir(folder))
     with pytest.raises(BlenderError, match=words):
-        export(folder, ["fbx"], python=broken_blender(program))
+        export(folder, ["fbx"], blender=broken_blender(program))
     assert sorted(os.listdir(folder)) == before
 
 
@@ -82,7 +82,7 @@ def test_a_child_that_hangs_is_ended(folder, broken_blender, monkeypatch):
     monkeypatch.setattr(blender_files, "SILENCE_SECONDS", 0.5)
     started = time.perf_counter()
     with pytest.raises(BlenderError):
-        export(folder, ["fbx"], python=broken_blender("import time; time.sleep(60)"))
+        export(folder, ["fbx"], blender=broken_blender("import time; time.sleep(60)"))
     assert time.perf_counter() - started < 20
 
 
@@ -112,4 +112,4 @@ def test_the_child_ends_when_its_parent_is_gone(folder, blender_python, tmp_path
 def test_a_result_that_cannot_be_read_is_told_in_the_childs_words(folder, blender_python):
     (folder / "head.npz").write_bytes(b"nothing")
     with pytest.raises(BlenderError, match="damaged"):
-        export(folder, ["fbx"], python=blender_python("4.5"))
+        export(folder, ["fbx"], blender=blender_python("4.5"))
