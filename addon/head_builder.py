@@ -11,9 +11,12 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from . import cameras, lashes, materials, shape_keys
+from . import cameras, head_record, lashes, materials, pictures, shape_keys
 from .frames import blender_from_model
 from .result import Result
+
+ALBEDO = "lifemask_albedo"
+"""ID property that marks the picture of the skin, so that an update finds it."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,12 @@ class Head:
     action: bpy.types.Action | None
 
 
-def build_head(result: Result, scene: bpy.types.Scene, name: str = "Head") -> Head:
+def build_head(
+    result: Result, scene: bpy.types.Scene, name: str = "Head", record: head_record.HeadRecord | None = None
+) -> Head:
     """Build the head of a result in a scene, in a collection of its own.
+
+    `record` is what the head knows of itself; without it, what the result folder tells.
 
     The keys have the values of the first photograph; its action has the neutral at frame 0 and photograph i at frame
     1 + i. The scene's frame, camera and resolution are left alone (`show_photograph` sets them).
@@ -37,9 +44,10 @@ def build_head(result: Result, scene: bpy.types.Scene, name: str = "Head") -> He
     head = build_object(result, name)
     collection.objects.link(head)
     matched = tuple(
-        cameras.add_camera(photograph, f"{name} {photograph.path.stem}", collection, head)
-        for photograph in result.photographs
+        cameras.add_camera(photograph, f"{name} {photograph.path.stem}", collection, head, number)
+        for number, photograph in enumerate(result.photographs)
     )
+    head_record.write_record(head, record or head_record.describe(result))
     keys = head.data.shape_keys
     action = keys.animation_data.action if keys and keys.animation_data else None
     return Head(head, matched, collection, action)
@@ -49,7 +57,9 @@ def build_object(result: Result, name: str = "Head") -> bpy.types.Object:
     """The mesh object of a result, in no collection yet: parts, UVs, materials, keys with values, drivers, action."""
     mesh = _build_mesh(result, name)
     head = bpy.data.objects.new(name, mesh)
-    albedo = bpy.data.images.load(str(result.albedo)) if result.albedo else None
+    albedo = pictures.load(result.albedo) if result.albedo else None
+    if albedo is not None:
+        albedo[ALBEDO] = True
     _crease_teeth(mesh, result)
     hairs = _add_lash_uvs(mesh, result)
     for part in result.part_names:
@@ -59,6 +69,31 @@ def build_object(result: Result, name: str = "Head") -> bpy.types.Object:
     head["lifemask_face_model"] = str(result.face_model.get("name", ""))
     head["lifemask_licence"] = str(result.face_model.get("licence", ""))
     return head
+
+
+def make_independent(head: Head) -> None:
+    """Let the head need no file but its own, and let the person move its sliders.
+
+    All pictures are packed. The action with the photographs' expressions is kept but not assigned: assigned, it would
+    set every slider back when the frame changes.
+    """
+    for image in [*pictures_of(head.object), *(background_of(camera) for camera in head.cameras)]:
+        pictures.pack(image)
+    if head.action is not None:
+        head.action.use_fake_user = True
+        head.object.data.shape_keys.animation_data.action = None
+
+
+def pictures_of(head: bpy.types.Object) -> list[bpy.types.Image]:
+    """The pictures on the head's materials, each once."""
+    trees = (slot.material.node_tree for slot in head.material_slots if slot.material and slot.material.node_tree)
+    images = (node.image for tree in trees for node in tree.nodes if node.type == "TEX_IMAGE" and node.image)
+    return list(dict.fromkeys(images))
+
+
+def background_of(camera: bpy.types.Object) -> bpy.types.Image | None:
+    """The photograph behind a matched camera, or None."""
+    return next((background.image for background in camera.data.background_images if background.image), None)
 
 
 def show_photograph(scene: bpy.types.Scene, head: Head, index: int = 0) -> None:

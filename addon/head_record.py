@@ -11,10 +11,17 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bpy
 
+if TYPE_CHECKING:
+    from .result import Result
+
 PROPERTY = "lifemask"
+IMAGE_SIZE = "lifemask_image_size"
+"""ID property of a camera that was matched to a photograph."""
+
 SCHEMA = 1
 
 
@@ -66,6 +73,40 @@ class HeadRecord:
     keys: tuple[str, ...] = ()
 
 
+def describe(
+    result: Result,
+    photographs: Sequence[tuple[Path, int | None]] = (),
+    options: Mapping[str, object] | None = None,
+    head_id: str = "",
+) -> HeadRecord:
+    """The record of a head that is built from a result.
+
+    Args:
+        result: what was read from the result folder.
+        photographs: file and face as they were given; without them the copies in the result folder are named.
+        options: as the backend was asked.
+        head_id: of a head that is there already; a new one gets a new id.
+    """
+    sources = photographs or [(photograph.path, None) for photograph in result.photographs]
+    free = [(index, name) for index, name in enumerate(result.key_names) if name not in result.correctives]
+    recorded = []
+    for (path, face), photograph, weights in zip(sources, result.photographs, result.key_weights, strict=False):
+        values = {name: round(float(weights[index]), 6) for index, name in free if abs(weights[index]) > 1e-6}
+        recorded.append(RecordedPhotograph(str(path), face, photograph.closure, photograph.landmark_error, values))
+    credit = result.face_model
+    return HeadRecord(
+        id=head_id or uuid.uuid4().hex,
+        photographs=tuple(recorded),
+        options=dict(options or {}),
+        face_model=str(credit.get("name", "")),
+        licence=str(credit.get("licence", "")),
+        licence_sentence=str(credit.get("sentence", "")),
+        commercial=credit.get("commercial"),
+        warnings=result.warnings,
+        keys=result.key_names,
+    )
+
+
 def write_record(head: bpy.types.Object, record: HeadRecord) -> None:
     """Store the record on the head."""
     head[PROPERTY] = json.dumps({"schema": SCHEMA, **asdict(record)}, ensure_ascii=False)
@@ -102,7 +143,7 @@ def find_head(head_id: str) -> bpy.types.Object | None:
 def active_head(context: bpy.types.Context) -> bpy.types.Object | None:
     """The active object where it is a head, else the head whose camera is active; None otherwise."""
     active = getattr(context, "active_object", None)
-    if active is not None and active.type == "CAMERA" and "lifemask_image_size" in active.data:
+    if active is not None and active.type == "CAMERA" and IMAGE_SIZE in active.data:
         active = active.parent
     return active if record_of(active) else None
 
@@ -111,8 +152,3 @@ def values_of_photographs(head: bpy.types.Object) -> list[Mapping[str, float]]:
     """The key values of each photograph; empty for an object that is no head."""
     record = record_of(head)
     return [photograph.values for photograph in record.photographs] if record else []
-
-
-def photographs_for_request(record: HeadRecord) -> Sequence[tuple[Path, int | None]]:
-    """The photographs as a request takes them, whether the files are still there or not."""
-    return [(Path(photograph.path), photograph.face) for photograph in record.photographs]

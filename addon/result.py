@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +39,19 @@ class PhotographCamera:
 
 @dataclass(frozen=True)
 class Photograph:
-    """A photograph of the person: the picture's path and its matched camera."""
+    """A photograph of the person.
+
+    Attributes:
+        path: the picture in the result folder.
+        camera: matched to it.
+        closure: how far the person's own "left" and "right" eye are shut, 0 open to 1 shut; empty where not measured.
+        landmark_error: a share of the distance of the outer eye corners, or None where not measured.
+    """
 
     path: Path
     camera: PhotographCamera
+    closure: dict[str, float] = field(default_factory=dict)
+    landmark_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ class Result:
         key_weights: (photographs, K) float32.
         correctives: corrective key -> (key it follows, formula in w).
         albedo: the texture, or None where the result has none.
+        warnings: sentences for a person.
     """
 
     folder: Path
@@ -76,6 +86,7 @@ class Result:
     face_model: dict
     software: dict
     albedo: Path | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def face_part(self) -> np.ndarray:
@@ -124,6 +135,7 @@ def read_result(folder: Path) -> Result:
             face_model=dict(facts["face_model"]),
             software=dict(facts.get("software", {})),
             albedo=albedo if albedo.is_file() else None,
+            warnings=tuple(str(sentence) for sentence in facts.get("warnings", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ResultError(f"{folder} is not a complete result folder: {error}.") from error
@@ -168,6 +180,8 @@ def _photograph(folder: Path, entry: dict) -> Photograph:
             rotation=np.asarray(camera["rotation"], dtype=np.float64).reshape(3, 3),
             translation=np.asarray(camera["translation"], dtype=np.float64).reshape(3),
         ),
+        closure={side: float(eye["closure"]) for side, eye in (entry.get("eyes") or {}).items() if eye},
+        landmark_error=None if entry.get("landmark_error") is None else float(entry["landmark_error"]),
     )
 
 

@@ -11,170 +11,41 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import jobs
+from .session_types import (
+    BUSY,
+    Done,
+    Face,
+    FacesCallback,
+    FoundFaces,
+    Program,
+    Request,
+    Settings,
+    State,
+    Work,
+)
 from .setting_up import SettingUp, SetupChoice, SetupProgress
 
 if TYPE_CHECKING:
     from ..backend.client import Backend
     from ..backend.protocol import Failure
 
+__all__ = [
+    "BUSY", "Done", "Face", "FoundFaces", "Program", "Request", "Session", "Settings", "SetupChoice", "SetupProgress",
+    "State", "Work", "failure_of", "find_program", "session",
+]  # fmt: skip
+
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_TICKS = 0.02
+SECONDS_FOR_THREADS_TO_END = 2.0
 
-
-class State(Enum):
-    """Which face the panel shows."""
-
-    NOT_SET_UP = "not set up"
-    SETTING_UP = "setting up"
-    READY = "ready"
-    WORKING = "working"
-    CANCELLING = "cancelling"
-    DONE = "done"
-    ERROR = "error"
-
-
-BUSY = (State.SETTING_UP, State.WORKING, State.CANCELLING)
-"""States in which nothing new can be started."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the preferences say.
-
-    Attributes:
-        root: the folder of environments, logs and jobs; None for the platform's own.
-        device: "auto", "cuda", "mps" or "cpu".
-        existing: an environment that somebody else made, to be used as it is.
-        face_landmarker: the file of MediaPipe's newer detector, where it lies somewhere else than in `root`.
-        idle_minutes: after how long without work the process ends and gives its memory back; 0 for never.
-        blender: the program that writes Blender files in a batch; None where there is none.
-    """
-
-    root: Path | None = None
-    device: str = "auto"
-    existing: Path | None = None
-    face_landmarker: Path | None = None
-    idle_minutes: float = 5.0
-    blender: Path | None = None
-
-    @property
-    def folder(self) -> Path:
-        """`root`, or the platform's folder."""
-        from ..backend import environment
-
-        return self.root or environment.home()
-
-
-@dataclass(frozen=True)
-class Program:
-    """How the backend process is started: the command and all of its environment variables."""
-
-    command: tuple[str, ...]
-    variables: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Request:
-    """One head as asked for.
-
-    Attributes:
-        photographs: (file, face) of one person; face 1 is the largest, None leaves it open.
-        options: as the backend's method `reconstruct` takes them: texture_size, texture, device, focal_length_mm.
-        scene: `session_uid` of the scene that the head is for. A loaded file has other ones, so that the head never
-            lands in a file that it was not meant for.
-        head: id of the head to update (`head_record`), empty for a new head.
-    """
-
-    photographs: tuple[tuple[Path, int | None], ...]
-    options: Mapping[str, object] = field(default_factory=dict)
-    scene: int = 0
-    head: str = ""
-
-
-@dataclass
-class Work:
-    """What is being done.
-
-    Attributes:
-        kind: "reconstruct", "update" or "batch".
-        stage: what is done now, in words.
-        share: of the whole, 0 to 1.
-        detail: more words, such as the count and the time left of a batch; may be empty.
-        cancelling: the person asked to stop.
-    """
-
-    kind: str
-    stage: str = "Starting"
-    share: float = 0.0
-    detail: str = ""
-    cancelling: bool = False
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        """Since the start."""
-        return time.monotonic() - self.started
-
-
-@dataclass(frozen=True)
-class Done:
-    """What came of it.
-
-    Attributes:
-        sentence: what was made.
-        head_name, head_id: the head in the Blender file; empty while it is not there, and for a batch.
-        landmark_error: as the backend measured it, a share of the eyes' distance; None where it did not.
-        warnings: sentences.
-        seconds: from the start to the result.
-        folder: the result folder, or the output folder of a batch.
-        waiting: the result is not in the Blender file yet: the button "Add the head" brings it there.
-        reason: why it waits, in a sentence.
-        kind: as of `Work`.
-        request: what was asked for; None for a batch.
-    """
-
-    sentence: str
-    head_name: str = ""
-    head_id: str = ""
-    landmark_error: float | None = None
-    warnings: tuple[str, ...] = ()
-    seconds: float = 0.0
-    folder: Path | None = None
-    waiting: bool = False
-    reason: str = ""
-    kind: str = "reconstruct"
-    request: Request | None = None
-
-
-@dataclass(frozen=True)
-class Face:
-    """A face in a photograph: `number` 1 is the largest; `box` is x, y, width, height as shares of the upright
-    picture; `usable` says whether it is large enough for a head."""
-
-    number: int
-    box: tuple[float, float, float, float]
-    usable: bool = True
-
-
-@dataclass(frozen=True)
-class FoundFaces:
-    """The faces of a photograph (width and height in pixels), or why they could not be looked for."""
-
-    path: Path
-    faces: tuple[Face, ...] = ()
-    width: int = 0
-    height: int = 0
-    failure: Failure | None = None
-
-
-FacesCallback = Callable[[FoundFaces], None]
+UNREADABLE_PHOTOGRAPH = ("no-such-file", "photograph-is-a-folder", "no-permission", "file-not-readable", "empty-file")
+"""Codes of errors that another photograph mends."""
 
 
 def find_program(settings: Settings) -> Program | None:
@@ -231,6 +102,7 @@ class Session:
         self._request: Request | None = None
         self._again: Callable[[], None] | None = None
         self._faces: dict[int, tuple[Path, FacesCallback]] = {}
+        self._undelivered: list[tuple[FacesCallback, FoundFaces]] = []
 
     @property
     def state(self) -> State:
@@ -248,7 +120,7 @@ class Session:
     @property
     def is_busy(self) -> bool:
         """Whether `tick` has something to do: set-up, work, or faces that are looked for."""
-        return self.state in BUSY or bool(self._faces)
+        return self.state in BUSY or bool(self._faces or self._undelivered)
 
     # What the person asks for
 
@@ -259,54 +131,277 @@ class Session:
 
     def look_again(self) -> None:
         """Look whether there is an environment. Reads a few small files."""
+        from ..backend.environment import SetupError
+
+        try:
+            self.is_set_up = self.find_program(self.settings) is not None
+        except (SetupError, OSError, ImportError) as error:
+            log.info("no environment: %s", error)
+            self.is_set_up = False
+        self._changed()
 
     def start_set_up(self, choice: SetupChoice) -> None:
         """Make, find or mend the environment in a thread. Raises LifemaskError when busy."""
+        self._refuse_when_busy()
+        if choice.repair:
+            self.release()  # its files would be replaced below it
+        self._begin(lambda: self.start_set_up(choice))
+        self._setting_up = SettingUp(choice)
+        self.setup = self._setting_up.progress
+        self.wake()
 
     def cancel_set_up(self) -> None:
         """Stop the set-up. What is complete stays and is used next time."""
+        if self._setting_up is not None:
+            self._setting_up.cancel()
+            self.setup = replace(self._setting_up.progress, sentence="Stopping")
+            self._changed()
 
     def start_reconstruct(self, request: Request) -> None:
         """Ask for a head, or for new figures of one. Raises LifemaskError when busy; anything else becomes `error`."""
+        self._refuse_when_busy()
+        jobs.forget_old(self.settings.folder)
+        parameters = {
+            "photographs": [{"path": str(path), "face": face} for path, face in request.photographs],
+            "output": str(jobs.new_folder(self.settings.folder)),
+            "options": {"device": self.settings.device, **request.options},
+        }
+        self._request = request
+        self._start("update" if request.head else "reconstruct", "reconstruct", parameters)
+        self._again = lambda: self.start_reconstruct(request)
 
     def start_batch(self, parameters: Mapping[str, object]) -> None:
         """Ask for many heads in files, as the backend's method `batch` takes it. Raises LifemaskError when busy."""
+        self._refuse_when_busy()
+        self._request = None
+        self._start("batch", "batch", dict(parameters))
+        self._again = lambda: self.start_batch(parameters)
 
     def find_faces(self, path: Path, callback: FacesCallback) -> None:
         """Look for the faces in a photograph; `callback` is called from `tick`. Never changes the state."""
+        try:
+            number = self._backend_process().request("find_faces", {"path": str(path)})
+        except (_lifemask_error(), OSError) as error:
+            self._undelivered.append((callback, FoundFaces(path, failure=failure_of(error))))
+        else:
+            self._faces[number] = (path, callback)
+        self.wake()
 
     def cancel(self) -> None:
         """Stop whatever runs. Within a second, or by force 3 s later."""
+        if self._setting_up is not None:
+            self.cancel_set_up()
+        elif self.work is not None and not self.work.cancelling:
+            self.work.cancelling = True
+            self._backend.cancel(self._running)
+            self._changed()
 
     def retry(self) -> None:
         """Do again what failed."""
+        again = self._again
+        self.dismiss()
+        if again is not None:
+            again()
 
     def dismiss(self) -> None:
         """Forget what was reported: back to the photographs."""
+        self.error = self.done = None
+        self.look_again()
 
     def release(self) -> None:
         """End the backend process, so that its memory is free; the next request starts another. Not while busy."""
+        self._refuse_when_busy()
+        self._stop_backend()
+        self._changed()
 
     def shut_down(self) -> None:
         """End everything that was started. Called when the add-on is disabled and when Blender ends."""
+        if self._setting_up is not None:
+            self._setting_up.cancel(SECONDS_FOR_THREADS_TO_END)
+        self._stop_backend()
+        self._setting_up = self.setup = self.work = self._running = self._request = self._again = None
+        self._faces.clear()
+        self._undelivered.clear()
+        self._changed()
 
     # What happens
 
     def tick(self) -> None:
         """Take over what the set-up and the backend process reported. Never blocks."""
+        if self._setting_up is not None:
+            self._follow_set_up()
+        undelivered, self._undelivered = self._undelivered, []
+        for callback, found in undelivered:
+            self._deliver(callback, found)
+        if self._backend is not None:
+            for event in self._backend.poll():
+                self._take(event)
 
     def run(self, told: Callable[[str, float], None] | None = None) -> None:
-        """Tick until nothing is to be done any more: for Blender without a window.
+        """Tick until nothing is to be done any more: for Blender without a window. Ctrl-C cancels.
 
         Args:
             told: called with a stage and its share when they change.
         """
+        last = None
+        while self.is_busy:
+            try:
+                self.tick()
+                now = (self.work.stage, self.work.share) if self.work else None
+                now = (self.setup.sentence, self.setup.fraction) if self.setup else now
+                if told and now and now != last:
+                    told(*now)
+                last = now
+                time.sleep(SECONDS_BETWEEN_TICKS)
+            except KeyboardInterrupt:
+                if self.state is not State.WORKING and self.state is not State.SETTING_UP:
+                    raise
+                self.cancel()
 
     def report_built(self, name: str, head_id: str, notes: tuple[str, ...] = ()) -> None:
-        """The head of `done` is in the Blender file now."""
+        """The head of `done` is in the Blender file now; `notes` are sentences on what it took."""
+        if self.done is not None:
+            warnings = (*self.done.warnings, *(note for note in notes if note not in self.done.warnings))
+            self.done = replace(self.done, head_name=name, head_id=head_id, waiting=False, reason="", warnings=warnings)
+            self._changed()
 
     def report_waiting(self, reason: str) -> None:
         """The head of `done` could not be brought into the Blender file; `reason` is a sentence."""
+        if self.done is not None:
+            self.done = replace(self.done, waiting=True, reason=reason)
+            self._changed()
+
+    def report_error(self, error: Exception) -> None:
+        """Show what went wrong elsewhere in the add-on."""
+        self._fail(failure_of(error))
+
+    # Inside
+
+    def _refuse_when_busy(self) -> None:
+        if self.state in BUSY:
+            raise _lifemask_error()("busy", "Lifemask is at work. Wait until it is done, or cancel it.")
+
+    def _begin(self, again: Callable[[], None] | None) -> None:
+        self.error = self.done = None
+        self._again = again
+        self._changed()
+
+    def _start(self, kind: str, method: str, parameters: dict) -> None:
+        self._begin(None)
+        try:
+            backend = self._backend_process()
+            self._running = backend.request(method, parameters)
+        except (_lifemask_error(), OSError) as error:
+            self._fail(failure_of(error))
+            return
+        self.work = Work(kind)
+        self.wake()
+
+    def _backend_process(self) -> Backend:
+        """The process that the settings ask for; it is started by its first request."""
+        from ..backend.client import Backend
+        from ..backend.protocol import Fix, LifemaskError
+
+        program = self.find_program(self.settings)
+        if program is None:
+            self.is_set_up = False
+            raise LifemaskError(
+                "environment-missing",
+                f"The packages that Lifemask needs are not complete in {self.settings.folder}. Set it up again.",
+                Fix("set-up", "Set up Lifemask"),
+            )
+        if self._backend is None or program != self._program:
+            self._stop_backend()
+            self._program = program
+            self._backend = Backend(
+                program.command, self.settings.folder / "logs", variables=dict(program.variables), name="backend"
+            )
+        return self._backend
+
+    def _stop_backend(self) -> None:
+        if self._backend is not None:
+            self._backend.stop()
+        self._backend = self._program = self.info = None
+
+    def _follow_set_up(self) -> None:
+        setting_up = self._setting_up
+        finished = setting_up.is_finished  # asked before the progress, so that the last one is not lost
+        if self.setup is not setting_up.progress and self.setup.sentence != "Stopping":
+            self.setup = setting_up.progress
+            self._changed()
+        if not finished:
+            return
+        self._setting_up = self.setup = None
+        self.look_again()
+        if setting_up.error is not None:
+            failure = failure_of(setting_up.error)
+            if failure.code != "cancelled":
+                self._fail(failure)
+
+    def _take(self, event) -> None:
+        from ..backend import client
+
+        if isinstance(event, client.Ready):
+            self.info = event.info
+        elif event.request in self._faces:
+            self._take_faces(event)
+        elif event.request != self._running or self.work is None:
+            return
+        elif isinstance(event, client.Progress):
+            self.work.stage, self.work.share, self.work.detail = event.stage, event.share, event.detail
+        elif isinstance(event, client.Finished):
+            self._finish(event.value)
+        elif isinstance(event, client.Failed):
+            work, self.work, self._running = self.work, None, None
+            if event.failure.kind != "cancelled" and not (work.cancelling and event.failure.code == "cancelled"):
+                self._fail(event.failure)
+        self._changed()
+
+    def _take_faces(self, event) -> None:
+        from ..backend import client
+
+        if isinstance(event, client.Progress):
+            return
+        path, callback = self._faces.pop(event.request)
+        if isinstance(event, client.Failed):
+            found = FoundFaces(path, failure=event.failure)
+        else:
+            faces = tuple(
+                Face(entry["number"], tuple(entry["box"]), entry.get("usable", True)) for entry in event.value["faces"]
+            )
+            found = FoundFaces(path, faces, event.value["width"], event.value["height"])
+        self._deliver(callback, found)
+
+    def _deliver(self, callback: FacesCallback, found: FoundFaces) -> None:
+        try:
+            callback(found)
+        except Exception:  # a photograph that was taken out of the list meanwhile must not stop the timer
+            log.exception("the faces of %s could not be shown", found.path)
+
+    def _finish(self, value: dict) -> None:
+        work, self.work, self._running = self.work, None, None
+        request, self._request = self._request, None
+        if request is None:
+            self.done = done_with_batch(value, work.seconds)
+            return
+        self.done = Done(
+            sentence=_sentence(request),
+            landmark_error=value.get("landmark_error"),
+            warnings=tuple(value.get("warnings", ())),
+            seconds=work.seconds,
+            folder=Path(value["folder"]),
+            waiting=True,
+            kind=work.kind,
+            request=request,
+        )
+
+    def _fail(self, failure: Failure) -> None:
+        from ..backend.protocol import Fix
+
+        if failure.fix is None and failure.code in UNREADABLE_PHOTOGRAPH:
+            failure = replace(failure, fix=Fix("choose-another-photo", "Choose another photograph"))
+        self.error = failure
+        self._changed()
 
     def _changed(self) -> None:
         self.version += 1
@@ -315,7 +410,34 @@ class Session:
 session = Session()
 """The one of this Blender."""
 
-__all__ = [
-    "BUSY", "Done", "Face", "FoundFaces", "Program", "Request", "Session", "Settings", "SetupChoice", "SetupProgress",
-    "State", "Work", "asdict", "find_program", "jobs", "log", "replace", "session",
-]  # fmt: skip
+
+def failure_of(error: Exception) -> Failure:
+    """What the panel shows for an error."""
+    from ..backend import protocol
+
+    if isinstance(error, protocol.LifemaskError):
+        return protocol.failure_of(error)
+    if isinstance(error, OSError):
+        what = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+        return protocol.Failure("file-error", f"A file could not be read or written. {what}", kind="usage")
+    log.error("this should not have happened", exc_info=error)
+    return protocol.Failure(
+        "internal", f"Something went wrong that should not have: {type(error).__name__}: {error}", kind="internal"
+    )
+
+
+def done_with_batch(value: Mapping[str, object], seconds: float) -> Done:
+    """What the panel shows after a batch."""
+    return Done(sentence=str(value["sentence"]), seconds=seconds, folder=Path(value["folder"]), kind="batch")
+
+
+def _sentence(request: Request) -> str:
+    count = len(request.photographs)
+    photographs = "one photograph" if count == 1 else f"{count} photographs"
+    return f"Head updated from {photographs}" if request.head else f"Head made from {photographs}"
+
+
+def _lifemask_error() -> type:
+    from ..backend.protocol import LifemaskError
+
+    return LifemaskError

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..backend.environment import Environment
+    from ..backend.environment import Environment, Progress
+
+log = logging.getLogger(__name__)
 
 TORCH_BUILD_OF_DEVICE = {"auto": "auto", "cuda": "cuda", "mps": "auto", "cpu": "cpu"}
 """The build of PyTorch that each device needs; on macOS one build has all."""
-
-RUNTIME_SETS = ("runtime", "runtime-tasks")
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,20 @@ class SetupProgress:
 def find_environment(root: Path, device: str, existing: Path | None) -> Environment | None:
     """The complete environment for a device, or None. Reads a few small files.
 
-    An environment for CUDA does for the processor too, and one for the processor for "auto".
+    One that was made for another device does too where it can: PyTorch for CUDA runs on the processor, and "automatic"
+    takes what is there.
 
     Raises:
         SetupError: there is no Python in `existing`.
     """
+    from ..backend import environment
+
+    if existing is not None:
+        return environment.named("runtime", existing)
+    wanted = TORCH_BUILD_OF_DEVICE[device]
+    builds = [wanted] if device == "cuda" else [wanted, "cpu", "cuda"]
+    found = (environment.find_runtime(root, build) for build in dict.fromkeys(builds))
+    return next((one for one in found if one is not None), None)
 
 
 class SettingUp:
@@ -76,11 +86,52 @@ class SettingUp:
         self.progress = SetupProgress("Starting")
         self.error: Exception | None = None
         self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="Lifemask set-up", daemon=True)
+        self._thread.start()
 
     @property
     def is_finished(self) -> bool:
         """Whether the thread has ended."""
-        return True
+        return not self._thread.is_alive()
 
     def cancel(self, patience: float = 0.0) -> None:
-        """Ask the thread to stop, and wait for it for `patience` seconds."""
+        """Ask the thread to stop, and wait for it for at most `patience` seconds."""
+        self._stop.set()
+        self._thread.join(patience)
+
+    def _run(self) -> None:
+        try:
+            self._make()
+        except Exception as error:  # it is the session's to say so, in the main thread
+            log.info("the set-up ended: %s", error, exc_info=True)
+            self.error = error
+
+    def _make(self) -> None:
+        from ..backend import environment
+
+        choice = self.choice
+        if choice.existing is not None:
+            self.progress = SetupProgress(f"Checking the packages in {choice.existing}", 0.1)
+            environment.existing("runtime", choice.existing, self._stop.is_set)
+            return
+        build = TORCH_BUILD_OF_DEVICE[choice.device]
+        name = environment.choose_runtime(choice.root, build, choice.python)
+        make = environment.repair if choice.repair else environment.ensure
+        make(
+            name,
+            self._tell,
+            self._stop.is_set,
+            build=build,
+            root=choice.root,
+            base_python=choice.python,
+            wheel_folder=choice.wheels,
+        )
+
+    def _tell(self, progress: Progress) -> None:
+        self.progress = SetupProgress(
+            progress.sentence,
+            progress.fraction,
+            progress.package or "",
+            progress.bytes_done or 0,
+            progress.bytes_total or 0,
+        )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import bpy
-import numpy as np
+
+if TYPE_CHECKING:
+    import numpy as np
 
 NEUTRAL_FRAME = 0
 FIRST_PHOTOGRAPH_FRAME = 1
@@ -26,6 +29,8 @@ def add_shape_keys(
         names: K names.
         offsets: (K, V, 3) float32 metres, Blender space, from the basis at value 1.
     """
+    import numpy as np
+
     head.shape_key_add(name="Basis", from_mix=False)
     blocks = []
     for name, offset in zip(names, offsets, strict=True):
@@ -82,6 +87,8 @@ def animate_photographs(
         weights: (photographs, K) values.
         action_name: what to call the action.
     """
+    import numpy as np
+
     keys = head.data.shape_keys
     action = bpy.data.actions.new(action_name)
     curves = _channels(action, keys)

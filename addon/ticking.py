@@ -1,11 +1,142 @@
-"""Keeps the session going while Blender has a window: a timer that runs only while there is something to do."""
+"""Keeps the session going while Blender has a window: a timer that runs only while there is something to do.
+
+It also brings a finished head into the file, through an operator of its own, so that one step back removes the head
+and one step forward brings it back.
+"""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import logging
+
+import bpy
+
+from .session import session
+
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_TIMERS = 0.05
+POSTPONED_FOR = ("TRANSFORM_OT_",)
+"""While one of these is running with the mouse, nothing is added to the scene."""
+
+SCENE_IS_GONE = "The scene that it was made for is not in this file any more."
+NOT_IN_OBJECT_MODE = "Blender is not in Object Mode."
+
+_drawn: tuple = ()
+
+
+def wake() -> None:
+    """Let the timer run. Without a window there are no timers: operators call `finish` there."""
+    if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.register(_tick, first_interval=0.0, persistent=True)
+
+
+def finish(told=None) -> None:
+    """Without a window: go on until nothing is left to do, and bring the result into the file.
+
+    Args:
+        told: called with a stage and its share when they change.
+    """
+    session.run(told)
+    bring_in_result()
+
+
+def bring_in_result() -> bool:
+    """Build the head that the session has ready, where that is possible now. Returns whether to ask again soon.
+
+    Where it is not possible the head waits with a reason, and the panel has a button.
+    """
+    done = session.done
+    if done is None or not done.waiting or done.reason:
+        return False
+    if not any(scene.session_uid == done.request.scene for scene in bpy.data.scenes):
+        session.report_waiting(SCENE_IS_GONE)
+        return False
+    override = _override(done.request.scene)
+    with bpy.context.temp_override(**override) if override else contextlib.nullcontext():
+        if bpy.context.mode != "OBJECT":
+            session.report_waiting(NOT_IN_OBJECT_MODE)
+            return False
+        window = override.get("window")
+        if window and any(running.bl_idname.startswith(POSTPONED_FOR) for running in window.modal_operators):
+            return True
+        try:
+            bpy.ops.lifemask.build_result("EXEC_DEFAULT", True)  # True: a step that can be undone
+        except RuntimeError as error:  # what the operator reported
+            from ..backend.protocol import LifemaskError
+
+            session.report_error(LifemaskError("result-not-built", _sentence(error)))
+    return False
+
+
+def _override(scene_uid: int) -> dict:
+    """A context that a mouse click would have: a 3D view of a window that shows the scene, else of any window."""
+    if bpy.app.background:
+        return {}
+    windows = sorted(bpy.context.window_manager.windows, key=lambda window: window.scene.session_uid != scene_uid)
+    for window in windows:
+        for area in window.screen.areas:
+            if area.type == "VIEW_3D":
+                region = next(region for region in area.regions if region.type == "WINDOW")
+                return {"window": window, "area": area, "region": region}
+    return {"window": windows[0]} if windows else {}
+
+
+def _tick() -> float | None:
+    """Blender's timer."""
+    try:
+        session.tick()
+        again = bring_in_result()
+        redraw_if_changed()
+    except Exception as error:  # else Blender would drop the timer without a word in the panel
+        log.exception("the timer failed")
+        session.report_error(error)
+        return SECONDS_BETWEEN_TIMERS
+    return SECONDS_BETWEEN_TIMERS if session.is_busy or again else None
+
+
+def redraw_if_changed() -> None:
+    """Draw the sidebars again, and nothing else, when what they show has changed."""
+    global _drawn
+    now = (session.version, int(session.work.seconds) if session.work else 0)
+    if now == _drawn:
+        return
+    _drawn = now
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "VIEW_3D":
+                for region in area.regions:
+                    if region.type == "UI":
+                        region.tag_redraw()
+
+
+@bpy.app.handlers.persistent
+def _on_load(*_) -> None:
+    """Another file: what was made for the last one is not news here, unless it still waits."""
+    if session.done is not None and not session.done.waiting:
+        session.dismiss()
+
+
+def _sentence(error: RuntimeError) -> str:
+    return str(error).strip().removeprefix("Error: ")
+
 
 def register() -> None:
-    """Nothing runs before something is started."""
+    from . import preferences
+
+    session.wake = wake
+    with contextlib.suppress(KeyError):  # enabled without an entry in the preferences, as some scripts do
+        session.configure(preferences.settings_of(preferences.preferences()))
+    bpy.app.handlers.load_post.append(_on_load)
+    atexit.register(session.shut_down)
 
 
 def unregister() -> None:
-    """End everything that was started."""
+    """End everything that was started; a timer that is left behind crashes some versions of Blender at their end."""
+    if _on_load in bpy.app.handlers.load_post:
+        bpy.app.handlers.load_post.remove(_on_load)
+    if bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.unregister(_tick)
+    session.shut_down()
+    atexit.unregister(session.shut_down)

@@ -6,9 +6,6 @@ from pathlib import Path
 
 import bpy
 
-from .. import cameras, head_builder
-from ..result import ResultError, read_result
-
 
 class LIFEMASK_OT_import_result(bpy.types.Operator):
     """Build the head of a Lifemask result folder in this scene"""
@@ -31,6 +28,9 @@ class LIFEMASK_OT_import_result(bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context):
+        from .. import cameras, head_builder
+        from ..result import ResultError, read_result
+
         try:
             result = read_result(Path(bpy.path.abspath(self.directory)))
         except ResultError as error:
