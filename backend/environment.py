@@ -32,6 +32,7 @@ MARKER = "lifemask-environment.json"
 TORCH_BUILDS = ("auto", "cpu", "cuda")
 FREE_SPACE_FACTOR = 1.5  # wheels and what is unpacked from them are on the disk together for a while
 KILL_AFTER_SECONDS = 5.0
+RUNTIMES = ("runtime", "runtime-tasks")  # the first is preferred: its detector is the better measured one
 
 
 # What is asked for and what comes back
@@ -47,7 +48,7 @@ class RequirementSet:
         python: the versions of Python that its packages have wheels for, as "3.11".
         imports: modules that must import after the installation.
         uses_torch: whether the build of PyTorch (CPU or CUDA) tells two environments apart.
-        satisfies: other sets that are wholly inside this one.
+        satisfies: other sets whose commands run in this one's environment too.
         installed_mb: size on the disk, as measured on Linux with PyTorch for the CPU.
         steps: (title, requirement lines) in the order of installation.
     """
@@ -186,6 +187,40 @@ def find(name: str, build: str = "auto", root: Path | None = None) -> Environmen
     return Environment(name, folder, python)
 
 
+def find_runtime(root: Path | None = None, build: str = "auto") -> Environment | None:
+    """The complete environment that reconstructs heads, of whichever set, or None. Starts nothing, see `find`."""
+    found = (find(name, build, root) for name in RUNTIMES if name in set_names())
+    return next((environment for environment in found if environment is not None), None)
+
+
+def choose_runtime(root: Path | None = None, build: str = "auto", base_python: Path | None = None) -> str:
+    """The name of the set to make or to use for reconstruction.
+
+    Args:
+        root: instead of `home()`.
+        build: of PyTorch, see `torch_build`.
+        base_python: the interpreter to make the environment from; its version decides.
+
+    Returns:
+        The set whose environment is complete; otherwise "runtime" where there is a Python 3.11 and "runtime-tasks",
+        with the second face detector, where there is only a newer one.
+
+    Raises:
+        SetupError("wrong-python", exit code 2): no Python that fits was found, or `base_python` does not.
+    """
+    if base_python is None and (found := find_runtime(root, build)):
+        return found.name
+    versions = {name: requirement_set(name).python for name in RUNTIMES if name in set_names()}
+    every = tuple(version for of_set in versions.values() for version in of_set)
+    if base_python is not None:
+        _check_python(base_python, every)
+    for name, of_set in versions.items():
+        with contextlib.suppress(SetupError):
+            _ = _check_python(base_python, of_set) if base_python else find_python(of_set)
+            return name
+    raise _no_python(every)
+
+
 def is_current(name: str) -> bool:
     """Whether this very process runs in a complete environment that holds the set."""
     if given := _given_folder(name):
@@ -278,8 +313,12 @@ def ensure(
 def repair(name: str, progress: ProgressCallback | None = None, cancelled: CancelCallback | None = None, **how):
     """As `ensure`, but packages that lost files are installed again even if the environment was complete."""
     folder = environment_folder(name, how.get("build", "auto"), how.get("root"))
-    with contextlib.suppress(OSError):
-        (folder / MARKER).unlink()
+    try:
+        (folder / MARKER).unlink(missing_ok=True)
+    except NotADirectoryError:
+        pass  # `ensure` says it
+    except OSError as error:
+        raise _os_error_in_words(error, folder) from error
     return ensure(name, progress, cancelled, **how)
 
 
@@ -302,15 +341,7 @@ def find_python(versions: tuple[str, ...]) -> Path:
     for candidate in candidates:
         with contextlib.suppress(SetupError):
             return _check_python(candidate, versions)
-    have = ".".join(str(n) for n in sys.version_info[:3])
-    wanted = " or ".join(versions)
-    raise SetupError(
-        "wrong-python",
-        f"Python {wanted} is needed: the pinned packages have no wheels for other versions. This is Python {have}, and "
-        f"no python{versions[0]} was found. Install Python {wanted}, or name one in LIFEMASK_PYTHON.",
-        Fix("install-python", f"Install Python {wanted}"),
-        exit_code=2,
-    )
+    raise _no_python(versions)
 
 
 def clean_variables(variables: dict[str, str] | None = None) -> dict[str, str]:
@@ -744,11 +775,28 @@ def _check_python(python: Path, versions: tuple[str, ...]) -> Path:
     if version not in versions:
         raise SetupError(
             "wrong-python",
-            f"{python} is Python {version}, and Python {' or '.join(versions)} is needed.",
+            f"{python} is Python {version}, and Python {_either(versions)} is needed.",
             Fix("install-python", f"Install Python {versions[0]}"),
             exit_code=2,
         )
     return Path(executable)
+
+
+def _no_python(versions: tuple[str, ...]) -> SetupError:
+    have = ".".join(str(n) for n in sys.version_info[:3])
+    wanted = _either(versions)
+    return SetupError(
+        "wrong-python",
+        f"Python {wanted} is needed: the pinned packages have no wheels for other versions. This is Python {have}, and "
+        f"no python{versions[0]} was found. Install Python {wanted}, or name one in LIFEMASK_PYTHON.",
+        Fix("install-python", f"Install Python {wanted}"),
+        exit_code=2,
+    )
+
+
+def _either(words: tuple[str, ...]) -> str:
+    """ "3.11", "3.11 or 3.12", "3.11, 3.12 or 3.13"."""
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _check_imports(
@@ -763,8 +811,11 @@ def _check_imports(
     if run is not None:
         run(command, _import_error)
         return
-    log_path = home_log("check-" + wanted.name, root)
-    code, output = _run_command(command, log_path, lambda _: None, cancelled, None)
+    try:
+        log_path = home_log("check-" + wanted.name, root)
+        code, output = _run_command(command, log_path, lambda _: None, cancelled, None)
+    except OSError as error:
+        raise _os_error_in_words(error, (root or home()) / "logs") from error
     if code != 0:
         raise _import_error(output, log_path)
 

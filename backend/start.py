@@ -47,8 +47,13 @@ def inside(set_name: str, module: str, arguments: list[str]) -> None:
 
 
 def ensure(set_name: str, repairing: bool = False, **how) -> Environment:
-    """`environment.ensure` (or `repair`) for a terminal: says what will be installed and where, shows the progress."""
+    """`environment.ensure` (or `repair`) for a terminal: says what will be installed and where, shows the progress.
+
+    "runtime" stands for whichever set this machine has a Python for, see `environment.choose_runtime`.
+    """
     build = how.get("build", "auto")
+    if set_name == "runtime":
+        set_name = environment.choose_runtime(build=build, base_python=how.get("base_python"))
     if not repairing and (found := environment.find(set_name, build)):
         return found
     wanted = environment.requirement_set(set_name)

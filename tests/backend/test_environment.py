@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -258,3 +259,107 @@ def test_pip_lines_become_progress_in_bytes_that_never_goes_back():
     fractions = [progress.fraction for progress in seen]
     assert fractions == sorted(fractions)
     assert 0.2 <= fractions[0] < fractions[1] < fractions[-1] < 0.6
+
+
+# Which Python, which packages
+
+
+@pytest.fixture
+def two_runtimes(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """A function that says for which version of Python each of the two runtime sets is."""
+
+    def write(of_first: str, of_second: str) -> None:
+        (entry, *_) = json.loads((environment.REQUIREMENTS / "sets.json").read_text()).values()
+        sets = {"runtime": entry | {"python": [of_first]}, "runtime-tasks": entry | {"python": [of_second]}}
+        (environment.REQUIREMENTS / "sets.json").write_text(json.dumps(sets))
+        for name in sets:
+            shutil.copy(environment.REQUIREMENTS / "tiny.txt", environment.REQUIREMENTS / f"{name}.txt")
+
+    monkeypatch.delenv("LIFEMASK_PYTHON", raising=False)
+    return write
+
+
+def test_a_newer_python_gets_the_second_set_of_packages(two_runtimes):
+    two_runtimes("3.1", HERE)
+    assert environment.choose_runtime() == "runtime-tasks"
+    assert environment.choose_runtime(base_python=Path(sys.executable)) == "runtime-tasks"
+
+
+def test_the_first_set_is_preferred_where_both_are_possible(two_runtimes):
+    two_runtimes(HERE, HERE)
+    assert environment.choose_runtime() == "runtime"
+    assert environment.choose_runtime(base_python=Path(sys.executable)) == "runtime"
+
+
+def test_a_complete_environment_is_used_whatever_python_is_found_later(two_runtimes, tiny: Path):
+    two_runtimes("3.1", HERE)
+    assert environment.find_runtime() is None
+    made = environment.ensure("runtime-tasks", wheel_folder=tiny)
+    two_runtimes(HERE, HERE)
+    assert environment.choose_runtime() == "runtime-tasks"
+    assert environment.find_runtime() == made
+
+
+def test_without_any_python_that_fits_the_sentence_names_all_versions(two_runtimes):
+    two_runtimes("3.1", "3.2")
+    for base_python in (None, Path(sys.executable)):
+        with pytest.raises(SetupError, match=r"Python 3\.1 or 3\.2 is needed") as caught:
+            environment.choose_runtime(base_python=base_python)
+        assert (caught.value.code, caught.value.exit_code) == ("wrong-python", 2)
+        assert caught.value.fix.action == "install-python"
+
+
+def test_both_shipped_runtimes_have_the_same_pytorch_and_opencv():
+    first, second = (
+        [line for _, lines in environment.requirement_set(name).steps for line in lines]
+        for name in environment.RUNTIMES
+    )
+    for package in ("torch", "scipy", "opencv-contrib-python", "pillow"):
+        assert {line for line in first if line.startswith(package)} == {
+            line for line in second if line.startswith(package)
+        }
+    names = [{line.split("==")[0] for line in lines} for lines in (first, second)]
+    assert names[0] - names[1] == {"protobuf"} and names[1] <= names[0]
+
+
+# What happens to environments afterwards
+
+
+def test_a_deleted_environment_is_not_found_and_made_anew(tiny: Path):
+    made = environment.ensure("tiny", wheel_folder=tiny)
+    made.python.unlink()  # as when the Python that it was made from is removed
+    assert environment.find("tiny") is None
+    shutil.rmtree(made.folder)
+    assert environment.find("tiny") is None
+    assert environment.ensure("tiny", wheel_folder=tiny) == made and made.python.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount")
+def test_a_read_only_environment_can_be_used_and_says_why_it_cannot_be_repaired(tiny: Path, tmp_path: Path):
+    made = environment.ensure("tiny", wheel_folder=tiny)
+    script = (
+        f"mount --bind {environment.home()} {environment.home()} && mount -o remount,ro,bind {environment.home()} "
+        f"&& exec {sys.executable} -c '{READ_ONLY_SCRIPT}' {environment.REQUIREMENTS}"
+    )
+    result = subprocess.run(["unshare", "-m", "sh", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    if "unshare" in result.stderr or "mount:" in result.stderr:
+        pytest.skip("mounts are not possible here")
+    found, *errors = result.stdout.splitlines()
+    assert found == str(made.folder), result.stderr
+    assert len(errors) == 2
+    for error in errors:
+        assert error.startswith("no-permission choose-folder") and "LIFEMASK_HOME" in error
+
+
+READ_ONLY_SCRIPT = """
+import sys, pathlib
+from backend import environment
+environment.REQUIREMENTS = pathlib.Path(sys.argv[1])
+found = environment.find("tiny")
+print(found.folder)
+for action in (lambda: environment.repair("tiny"), lambda: environment.existing("tiny", found.folder)):
+    try:
+        action()
+    except environment.SetupError as error:
+        print(error.code, error.fix.action, error.sentence)
+"""
