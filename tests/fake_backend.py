@@ -1,0 +1,145 @@
+"""A backend that makes no heads: the real door (`backend.server`), and behind it what $LIFEMASK_FAKE says.
+
+Standard library and numpy only, so that the add-on is tested without torch. $LIFEMASK_FAKE is JSON:
+
+    seconds         how long a reconstruction takes (0.2)
+    result          a result folder to hand out; without it `reconstruct` makes an empty folder
+    fail            {"code", "sentence", "kind", "fix"}: every reconstruction fails so
+    fail_for        {name of a photograph: {...}}: those with it fail so
+    crash_at        share at which the process dies by SIGKILL (os._exit on Windows)
+    crash_for       [names of photographs] at which it dies
+    crash_once      a file: the process dies only while the file is not there, and makes it first
+    rubbish         lines of rubbish on standard output before the handshake
+    rubbish_working lines of rubbish while working
+    protocol        what it says its protocol is
+    silent          it never answers
+    ignore_cancel   it does not stop when asked
+    faces           for find_faces: [{"number", "box", "usable"}]
+    warnings, landmark_error, device    of the result
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from backend import protocol, server  # noqa: E402
+from backend.errors import Fix, LifemaskError, PhotoError, SetupError, UsageError  # noqa: E402
+from backend.output_folder import output_folder  # noqa: E402
+
+STAGES = ("reading the photographs", "finding the face", "fitting the head", "making the texture", "writing the result")
+ERRORS = {"photo": PhotoError, "usage": UsageError, "setup": SetupError}
+
+
+def main() -> int:
+    told = json.loads(os.environ.get("LIFEMASK_FAKE", "{}"))
+    told["output"] = os.dup(1)
+    for number in range(told.get("rubbish", 0)):
+        print(f"rubbish {number}", flush=True)
+    if told.get("silent"):
+        time.sleep(600)
+    parent = int(sys.argv[sys.argv.index("--parent-pid") + 1]) if "--parent-pid" in sys.argv else None
+    idle = float(sys.argv[sys.argv.index("--idle-exit") + 1]) if "--idle-exit" in sys.argv else 0.0
+    handlers = {
+        "initialize": lambda params, call: initialize(told, params),
+        "find_faces": lambda params, call: find_faces(told, params),
+        "reconstruct": lambda params, call: reconstruct(told, params, call),
+    }
+    return server.serve(handlers, log_path="", parent=parent, idle_exit=idle)
+
+
+def initialize(told: dict, params: dict) -> dict:
+    spoken = told.get("protocol", list(protocol.PROTOCOL))
+    return {
+        "protocol": spoken,
+        "lifemask": "fake",
+        "python": sys.version.split()[0],
+        "pid": os.getpid(),
+        "device": told.get("device", "cpu"),
+        "devices": ["cpu"],
+        "face_models": [
+            {"name": "open_head", "label": "Open Head", "licence": "CC0-1.0", "sentence": "Free.", "commercial": True}
+        ],
+    }
+
+
+def find_faces(told: dict, params: dict) -> dict:
+    check_there(params["path"])
+    faces = told.get("faces", [{"number": 1, "box": [0.3, 0.3, 0.4, 0.4], "usable": True}])
+    return {"width": 300, "height": 400, "faces": faces}
+
+
+def reconstruct(told: dict, params: dict, call: server.Call) -> dict:
+    names = [Path(each["path"]).name for each in params["photographs"]]
+    options = params.get("options", {})
+    with output_folder(Path(params["output"]), bool(options.get("overwrite"))) as folder:
+        until = time.monotonic() + told.get("seconds", 0.2)
+        began = time.monotonic()
+        while True:
+            share = min(1.0, (time.monotonic() - began) / max(until - began, 1e-6))
+            stage = STAGES[min(int(share * len(STAGES)), len(STAGES) - 1)]
+            wait(told, call, stage, share)
+            if share >= told.get("crash_at", 2.0) or set(names) & set(told.get("crash_for", ())):
+                die(told)
+            if share >= 1.0:
+                break
+        for each in params["photographs"]:
+            check_there(each["path"])
+        reason = told.get("fail") or next(
+            (told["fail_for"][name] for name in names if name in told.get("fail_for", {})), None
+        )
+        if reason:
+            raise error_of(reason)
+        for number in range(told.get("rubbish_working", 0)):
+            os.write(told["output"], f"rubbish {number}\n".encode())
+        if told.get("result"):
+            shutil.copytree(told["result"], folder, dirs_exist_ok=True)
+    return {
+        "folder": params["output"],
+        "timings": {"fitting the head": told.get("seconds", 0.2)},
+        "warnings": told.get("warnings", []),
+        "landmark_error": told.get("landmark_error", 0.02),
+        "device": told.get("device", "cpu"),
+    }
+
+
+def wait(told: dict, call: server.Call, stage: str, share: float) -> None:
+    try:
+        call.progress(stage, share)
+        time.sleep(0.01)
+    except KeyboardInterrupt:
+        if not told.get("ignore_cancel"):
+            raise
+
+
+def check_there(path: str) -> None:
+    if not Path(path).is_file():
+        raise UsageError(
+            "no-such-file", f"There is no file {path}.", Fix("choose-another-photo", "Choose another photograph")
+        )
+
+
+def die(told: dict) -> None:
+    once = told.get("crash_once")
+    if once:
+        if Path(once).exists():
+            return
+        Path(once).touch()
+    if hasattr(signal, "SIGKILL"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(3)
+
+
+def error_of(reason: dict) -> LifemaskError:
+    fix = reason.get("fix")
+    kind = ERRORS.get(reason.get("kind", "photo"), LifemaskError)
+    return kind(reason["code"], reason["sentence"], Fix(**fix) if fix else None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
