@@ -17,11 +17,13 @@ class Slider:
         label: what is beside the slider.
         keys: one key, or the left and the right one.
         tooltip: what happens at value 1.
+        is_direction: left and right are where something in the middle of the face moves to, not sides of the face.
     """
 
     label: str
     keys: tuple[str, ...]
     tooltip: str
+    is_direction: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ def _one(label: str, key: str, tooltip: str) -> Slider:
 
 def _both(label: str, stem: str, tooltip: str) -> Slider:
     return Slider(label, (f"{stem}Left", f"{stem}Right"), tooltip)
+
+
+def _sideways(stem: str, tooltip: str) -> Slider:
+    return Slider("Sideways", (f"{stem}Left", f"{stem}Right"), tooltip, is_direction=True)
 
 
 REGIONS = (
@@ -83,7 +89,7 @@ REGIONS = (
         (
             _one("Open", "jawOpen", "Lets the jaw drop; the mouth opens with it"),
             _one("Forward", "jawForward", "Pushes the lower jaw out"),
-            Slider("Sideways", ("jawLeft", "jawRight"), "Moves the lower jaw to the person's own left or right"),
+            _sideways("jaw", "Moves the lower jaw to the person's own left or right"),
         ),
     ),
     Region(
@@ -93,7 +99,7 @@ REGIONS = (
             _one("Close", "mouthClose", "Brings the lips together while the jaw is open: use it with Jaw Open"),
             _one("Funnel", "mouthFunnel", "Opens the lips to a funnel, as in 'oh'"),
             _one("Pucker", "mouthPucker", "Rounds the closed lips, as for a kiss"),
-            Slider("Sideways", ("mouthLeft", "mouthRight"), "Moves both lips to the person's own left or right"),
+            _sideways("mouth", "Moves both lips to the person's own left or right"),
             _both("Smile", "mouthSmile", "Draws the corner of the mouth up and outwards"),
             _both("Frown", "mouthFrown", "Draws the corner of the mouth down"),
             _both("Dimple", "mouthDimple", "Presses the corner of the mouth back into the cheek"),

@@ -24,11 +24,14 @@ def blocks_of(head: bpy.types.Object) -> Mapping[str, bpy.types.ShapeKey]:
 def mirror(head: bpy.types.Object, region: str, direction: str) -> list[str]:
     """Copy one side of a region ("all" for the face) to the other, or swap the sides. Returns the keys that changed.
 
-    Left and right are the person's own. A key whose opposite is missing stays as it is.
+    Left and right are the person's own. A key whose opposite is missing stays as it is. What moves in the middle of the
+    face (jaw and mouth sideways) has no side to copy: it changes its direction in a swap, and is left alone otherwise.
     """
     blocks = blocks_of(head)
     source = {LEFT_TO_RIGHT: "Left", RIGHT_TO_LEFT: "Right", SWAP: ("Left", "Right")}[direction]
-    sided = [key for key in arkit_regions.keys_of(region) if arkit_regions.opposite(key) != key]
+    sided = [key for key in arkit_regions.keys_of(region) if len(arkit_regions.SLIDER_OF_KEY[key].keys) == 2]
+    if direction != SWAP:
+        sided = [key for key in sided if not arkit_regions.SLIDER_OF_KEY[key].is_direction]
     values = {
         arkit_regions.opposite(key): blocks[key].value
         for key in sided

@@ -96,7 +96,7 @@ class LIFEMASK_FH_photographs(bpy.types.FileHandler):
 
     @classmethod
     def poll_drop(cls, context):
-        return context.area is not None and context.area.type == "VIEW_3D" and context.mode == "OBJECT"
+        return context.area is not None and context.area.type == "VIEW_3D"
 
 
 def draw_menu_entry(menu, context):

@@ -113,7 +113,8 @@ class LIFEMASK_OT_toggle_key(_OnActiveHead, bpy.types.Operator):
 
     def execute(self, context):
         slider = arkit_regions.SLIDER_OF_KEY.get(self.key)
-        expressions.toggle(head_record.active_head(context), slider.keys if slider else (self.key,))
+        together = slider.keys if slider and not slider.is_direction else (self.key,)
+        expressions.toggle(head_record.active_head(context), together)
         return {"FINISHED"}
 
 

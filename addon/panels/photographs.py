@@ -45,7 +45,8 @@ def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 def _draw_empty(layout: bpy.types.UILayout, width: float) -> None:
     box = layout.box()
-    paragraphs.draw(box, "Photographs of one person, best from the front and from both sides.", width - paragraphs.BOX_POINTS, "IMAGE_DATA")
+    advice = "Photographs of one person, best from the front and from both sides."
+    paragraphs.draw(box, advice, width - paragraphs.BOX_POINTS, "IMAGE_DATA")
     large_button(layout, "lifemask.add_photographs", "Choose Photographs", "ADD")
     paragraphs.draw(layout, "Or drop them into the viewport.", width)
 

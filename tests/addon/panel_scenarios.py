@@ -335,9 +335,7 @@ def gone(addon, arguments: dict) -> dict:
     return json.loads(json.dumps(facts))
 
 
-SCENARIOS = {
-    function.__name__: function for function in (states, photographs, sliders, camera_view, pictures, gone)
-}
+SCENARIOS = {function.__name__: function for function in (states, photographs, sliders, camera_view, pictures, gone)}
 
 if __name__ == "__main__":
     shared.run(SCENARIOS)
