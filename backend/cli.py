@@ -128,6 +128,10 @@ def make_parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure speed and memory on two CPU cores", allow_abbrev=False)
     bench.add_argument("--photos", type=Path, nargs="+", metavar="PHOTO", help="default: the demo portrait")
 
+    serve = commands.add_parser("serve", allow_abbrev=False)  # for the add-on, not for people: no line in the help
+    serve.add_argument("--parent-pid", type=int)
+    serve.add_argument("--idle-exit", type=float, default=0.0, metavar="SECONDS")
+
     setup = commands.add_parser("setup", help="install, or repair what is installed", allow_abbrev=False)
     setup.add_argument("set", nargs="*", default=["runtime", "blender"], metavar="SET", help="default: runtime blender")
     setup.add_argument("--repair", action="store_true", help="install packages again that lost files")
@@ -174,7 +178,7 @@ def checked_options(chosen: argparse.Namespace) -> ReconstructOptions:
         check_photograph_file(photograph)
     check_output(chosen.output, chosen.overwrite)
     return ReconstructOptions(
-        face=chosen.face,
+        faces=(chosen.face,) if chosen.face else (),
         focal_length_mm=chosen.focal_length,
         formats=tuple(dict.fromkeys(formats)),
         texture_size=chosen.texture_size,
@@ -256,7 +260,21 @@ def setup(chosen: argparse.Namespace, arguments: list[str]) -> int:
     return 0
 
 
-COMMANDS = {"demo": demo, "reconstruct": reconstruct, "doctor": diagnose, "bench": bench, "setup": setup}
+def serve(chosen: argparse.Namespace, arguments: list[str]) -> int:
+    start.inside("runtime", "backend", arguments)
+    from .serve import run
+
+    return run(chosen.parent_pid, chosen.idle_exit)
+
+
+COMMANDS = {
+    "serve": serve,
+    "demo": demo,
+    "reconstruct": reconstruct,
+    "doctor": diagnose,
+    "bench": bench,
+    "setup": setup,
+}
 
 
 # Logs and messages

@@ -148,7 +148,7 @@ class Backend:
         self._process.send(protocol.notification("cancel", {"id": request}))
 
     def poll(self) -> list[Event]:
-        """What happened since the last call. Never waits; to be called some ten times a second while anything is asked."""
+        """What happened since the last call. Never waits; to be called some ten times a second while it is busy."""
         self._read_what_came()
         if self._process is not None:
             self._enforce_deadlines()

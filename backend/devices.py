@@ -1,6 +1,16 @@
-"""Which processor the renderer runs on."""
+"""Which processor the renderer runs on, and what happens when its memory is not enough."""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
 
 from backend.errors import Fix, UsageError
+
+logger = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
+
+GPU_TOO_SMALL = "The memory of the GPU was not enough; the head was made on the processor instead."
 
 
 def choose_device(wanted: str) -> str:
@@ -22,3 +32,29 @@ def choose_device(wanted: str) -> str:
             Fix("use-cpu", "Use the processor", "--device cpu"),
         )
     return wanted
+
+
+def with_cpu_fallback(device: str, work: Callable[[str, list[str]], Made]) -> Made:
+    """Do something on a device, and once more on the processor where the GPU's memory is not enough.
+
+    Args:
+        device: the torch device to begin with.
+        work: is given the device and a list of sentences that a person should be told.
+
+    Returns:
+        What `work` returns.
+    """
+    import torch
+
+    try:
+        return work(device, [])
+    except RuntimeError as error:
+        # Apple's GPUs have no class of their own for this.
+        is_memory = isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+        if device == "cpu" or not is_memory:
+            raise
+        logger.warning("out of memory on %s, going on with the CPU: %s", device, error)
+    # Outside the handler: the exception holds the tensors that filled the memory.
+    if device == "cuda" and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return work("cpu", [GPU_TOO_SMALL])

@@ -24,7 +24,7 @@ class ReconstructOptions:
     """One reconstruction as asked for.
 
     Attributes:
-        face: which face of the one photograph, 1 the largest; None for the largest of each photograph.
+        faces: which face of each photograph, 1 the largest; None, or an entry that is missing, for the largest.
         focal_length_mm: 35 mm equivalent, overrides what the photographs say; None to use theirs or to estimate it.
         formats: files for Blender and others besides the result folder, out of `BLENDER_FORMATS`.
         texture_size: width and height of the albedo in pixels.
@@ -36,7 +36,7 @@ class ReconstructOptions:
         portrait: render.png too, where Blender writes files.
     """
 
-    face: int | None = None
+    faces: tuple[int | None, ...] = ()
     focal_length_mm: float | None = None
     formats: tuple[str, ...] = ()
     texture_size: int = DEFAULT_TEXTURE_SIZE
@@ -58,9 +58,11 @@ class ReconstructReport:
         warnings: sentences for the person.
         landmark_error: median distance of the fitted landmarks from the detected ones over the distance of the outer
             eye corners, or None where it was not measured.
+        device: the processor that it was made on.
     """
 
     folder: Path
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     landmark_error: float | None = None
+    device: str = "cpu"

@@ -14,7 +14,7 @@ import numpy as np
 
 from backend.calibration import load_calibration
 from backend.detection import DetectedFace, find_face
-from backend.devices import choose_device
+from backend.devices import choose_device, with_cpu_fallback
 from backend.eye_state import read_eye_closure
 from backend.face_models import load_face_model
 from backend.fitting import FittedHead, Observation, fit
@@ -47,7 +47,7 @@ smiling against neutral) the least was 0.40; of 283 pairs of different people a 
 def reconstruct(
     photographs: list[Path], output: Path, options: ReconstructOptions, progress: Progress | None = None
 ) -> ReconstructReport:
-    """Makes a result folder from photographs of one person.
+    """Makes a result folder from photographs of one person. Can be interrupted at any time; nothing half-made stays.
 
     Args:
         photographs: files, at least one.
@@ -59,13 +59,31 @@ def reconstruct(
         PhotoError: a photograph cannot be used.
         UsageError: a file is missing or the output cannot be written.
     """
-    device = choose_device(options.device)
-    stages = _Stages(progress or (lambda stage, share: None))
+
+    def on_device(device: str, notes: list[str]) -> ReconstructReport:
+        return _reconstruct(photographs, output, options, device, notes, progress or (lambda stage, share: None))
+
+    return with_cpu_fallback(choose_device(options.device), on_device)
+
+
+def _reconstruct(
+    photographs: list[Path],
+    output: Path,
+    options: ReconstructOptions,
+    device: str,
+    notes: list[str],
+    progress: Progress,
+) -> ReconstructReport:
+    stages = _Stages(progress)
     with output_folder(output, options.overwrite) as folder:
         with stages.stage("reading the photographs", 0.0):
             pictures = [load_photograph(path) for path in photographs]
         with stages.stage("finding the face", 0.1):
-            faces = [find_face(picture.image, picture.path.name, options.face or 1) for picture in pictures]
+            wanted = [*options.faces, *[None] * len(pictures)]
+            faces = [
+                find_face(picture.image, picture.path.name, number or 1)
+                for picture, number in zip(pictures, wanted, strict=False)
+            ]
         with stages.stage("fitting the head", 0.3):
             observations = observe(pictures, faces, options.focal_length_mm)
             head = fit(load_face_model("open_head"), load_calibration(), observations)
@@ -77,7 +95,8 @@ def reconstruct(
             overlay = draw_overlay(head, pictures[0].image, albedo, device)
             cv2.imwrite(str(folder / OVERLAY_FILE), overlay[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 2])
             names = [_store_photograph(picture, folder, i + 1) for i, picture in enumerate(pictures)]
-            warnings = [w for picture in pictures for w in picture.warnings] + fit_warnings(head, pictures) + strangers
+            warnings = notes + [w for picture in pictures for w in picture.warnings]
+            warnings += fit_warnings(head, pictures) + strangers
             write_result(folder, head_result(head, names, faces, dict(stages.timings), warnings))
         if options.formats:
             from backend.blender_files import export
@@ -91,7 +110,7 @@ def reconstruct(
                     portrait=options.portrait,
                 )
     error = max(photograph.landmark_error for photograph in head.photographs)
-    return ReconstructReport(output, stages.timings, warnings, error)
+    return ReconstructReport(output, stages.timings, warnings, error, device)
 
 
 def fit_photographs(images: list[np.ndarray], focal_35mm: list[float | None]) -> FittedHead:

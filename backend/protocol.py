@@ -150,8 +150,8 @@ def check_version(theirs: object, side: str) -> Failure | None:
     other = "add-on" if side == "backend" else "backend"
     return Failure(
         "protocol-mismatch",
-        f"The {side} speaks protocol {ours} and the {other} {said}: they are of different versions of Lifemask. Install "
-        "the newest Lifemask, restart Blender and set it up again.",
+        f"The {side} speaks protocol {ours} and the {other} {said}: they are of different versions of Lifemask. "
+        "Install the newest Lifemask, restart Blender and set it up again.",
         Fix("set-up", "Set up again"),
         kind="protocol",
     )

@@ -114,7 +114,7 @@ class _Server:
                 return 0
 
     def _answer(self, message: dict) -> None:
-        number, method = message.get("id"), message["method"]
+        number = message.get("id")
         if number is None:
             return
         call = Call(number, self.log_path, self._send)

@@ -103,7 +103,7 @@ def test_a_good_command_passes_everything_on_and_says_what_was_made(photograph: 
     assert cli.main(["reconstruct", str(photograph), "--output", str(output), *arguments]) == 0
     ((photographs, options),) = asked
     assert photographs == [photograph]
-    assert (options.face, options.focal_length_mm, options.formats) == (2, 50.0, ("obj",))
+    assert (options.faces, options.focal_length_mm, options.formats) == ((2,), 50.0, ("obj",))
     assert (options.texture_size, options.texture, options.device, options.overwrite) == (512, False, "auto", False)
     captured = capfd.readouterr()
     assert str(output) in captured.out

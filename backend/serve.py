@@ -1,0 +1,135 @@
+"""`python -m backend serve`: the backend process that the add-on and the batch command talk to (docs/protocol.md)."""
+
+import logging
+import os
+import platform
+import sys
+from pathlib import Path
+
+from . import protocol, server
+from .errors import Fix, UsageError
+from .options import ReconstructOptions
+from .server import Call
+
+log = logging.getLogger(__name__)
+
+FACES_LOOKED_FOR = 2
+"""The search goes on until so many are found; from two on a person is asked whose head it shall be."""
+
+
+def run(parent: int | None, idle_exit: float) -> int:
+    """Serve until the end of standard input. Returns the exit code.
+
+    Args:
+        parent: process id of the parent, whose end ends this process too.
+        idle_exit: seconds without a request after which the process ends; 0 for never.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    code = server.serve(HANDLERS, parent=parent, idle_exit=idle_exit)
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(code)  # libraries with threads of their own may hang on the ordinary way out
+
+
+def initialize(params: dict, call: Call) -> dict:
+    """Load what every job needs, and say who this is."""
+    mismatch = protocol.check_version(params.get("protocol"), "backend")
+    if mismatch is not None:
+        raise mismatch.as_error()
+    import torch
+
+    from . import pipeline  # noqa: F401  (its packages take a second to load: now rather than in the first job)
+    from .devices import choose_device
+    from .face_models import load_face_model
+
+    licence = load_face_model("open_head").licence
+    devices = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return {
+        "protocol": list(protocol.PROTOCOL),
+        "lifemask": "0.1.0",
+        "python": platform.python_version(),
+        "pid": os.getpid(),
+        "device": choose_device("auto"),
+        "devices": [name for name, is_there in devices.items() if is_there],
+        "face_models": [
+            {
+                "name": "open_head",
+                "label": "Open Head",
+                "licence": licence.name,
+                "sentence": licence.sentence,
+                "commercial": licence.commercial,
+            }
+        ],
+    }
+
+
+def find_faces(params: dict, call: Call) -> dict:
+    """The faces of a photograph, in the order in which `reconstruct` counts them."""
+    from .detection import MINIMUM_FACE_WIDTH_PX, detect_faces
+    from .photographs import load_photograph
+
+    path = _photograph(params["path"])
+    image = load_photograph(path).image
+    height, width = image.shape[:2]
+    faces = [
+        {
+            "number": number,
+            "box": [round(float(share), 5) for share in face.box / [width, height, width, height]],
+            "usable": bool(face.box[2] >= MINIMUM_FACE_WIDTH_PX),
+        }
+        for number, face in enumerate(detect_faces(image, FACES_LOOKED_FOR), start=1)
+    ]
+    return {"width": width, "height": height, "faces": faces}
+
+
+def reconstruct(params: dict, call: Call) -> dict:
+    """One head from photographs of one person, as a result folder."""
+    from . import pipeline
+
+    photographs = [_photograph(each["path"]) for each in params["photographs"]]
+    if not photographs:
+        raise UsageError("no-photographs", "There is no photograph. Choose at least one.")
+    asked = params.get("options", {})
+    options = ReconstructOptions(
+        faces=tuple(each.get("face") for each in params["photographs"]),
+        focal_length_mm=asked.get("focal_length_mm") or None,
+        formats=tuple(asked.get("formats", ())),
+        texture_size=int(asked.get("texture_size", ReconstructOptions.texture_size)),
+        texture=bool(asked.get("texture", True)),
+        device=str(asked.get("device", "auto")),
+        overwrite=bool(asked.get("overwrite", False)),
+    )
+    report = pipeline.reconstruct(photographs, Path(params["output"]), options, call.progress)
+    return {
+        "folder": str(report.folder),
+        "timings": report.timings,
+        "warnings": report.warnings,
+        "landmark_error": report.landmark_error,
+        "device": report.device,
+    }
+
+
+def batch(params: dict, call: Call) -> dict:
+    """Many heads, each in a process that is started from here."""
+    from .batch import batch_from_request
+
+    return batch_from_request(params, call)
+
+
+HANDLERS: dict[str, server.Handler] = {
+    "initialize": initialize,
+    "find_faces": find_faces,
+    "reconstruct": reconstruct,
+    "batch": batch,
+}
+
+
+def _photograph(path: str) -> Path:
+    found = Path(path)
+    if not found.is_file():
+        raise UsageError(
+            "no-such-file",
+            f"The photograph {found} is not there any more. Choose another one.",
+            Fix("choose-another-photo", "Choose another photograph"),
+        )
+    return found
