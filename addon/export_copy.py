@@ -19,6 +19,7 @@ from mathutils import Matrix
 from . import cameras, shape_keys
 from .export_pictures import Pictures
 from .export_presets import ExportOptions, Preset
+from .head_record import values_of_photographs as recorded_values
 
 SURFACE_MODIFIERS = ("SUBSURF", "MULTIRES", "DISPLACE")
 SMALLEST_MOTION_METRES = 1e-7
@@ -126,10 +127,15 @@ def has_displacement(head: bpy.types.Object) -> bool:
     return any(modifier.type == "DISPLACE" and modifier.show_viewport for modifier in head.modifiers)
 
 
-def used_keys(head: bpy.types.Object, photographs: list[dict[str, float]]) -> set[str]:
+def values_of_photographs(head: bpy.types.Object) -> list[dict[str, float]]:
+    """The key values of each photograph, from the head's record or, in a file without one, from its action."""
+    return [dict(values) for values in recorded_values(head)] or shape_keys.photograph_values(head)
+
+
+def used_keys(head: bpy.types.Object) -> set[str]:
     """The keys that the present pose, a photograph, or the assigned action uses."""
     values = [shape_keys.values_of(head) if head.data.shape_keys else {}]
-    values += [*photographs, *shape_keys.photograph_values(head)]
+    values += [*values_of_photographs(head), *shape_keys.photograph_values(head)]
     return {name for entry in values for name, value in entry.items() if abs(value) > SMALLEST_VALUE}
 
 
@@ -204,7 +210,7 @@ def _choose_keys(
     driven = shape_keys.driven_keys(head)
     wanted = options.keys_of(preset)
     if wanted == "used":
-        used = used_keys(head, shape_keys.photograph_values(head))
+        used = used_keys(head)
     names = [block.name for block in keys.key_blocks[1:]]
     if wanted == "none":
         names = []

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import bpy
+import numpy as np
 
 from . import materials
 
@@ -104,16 +105,35 @@ class Pictures:
         packed = image.packed_file
         stem = BEFORE_THE_SUFFIX.sub("", bpy.path.clean_name(image.name)) or "picture"
         stem = re.sub(r"_(png|jpe?g|tiff?|exr|tga|bmp|webp)$", "", stem)
+        is_painted = image.is_dirty or (image.source == "GENERATED" and packed is None)
         suffix = source.suffix if source and source.suffix else SUFFIXES.get(image.file_format, ".png")
+        if is_painted:
+            suffix = ".exr" if image.is_float else ".png"
         path = self.folder / f"{self.prefix}{stem}{suffix}"
         number = 1
         while path.exists():
             number += 1
             path = self.folder / f"{self.prefix}{stem}_{number}{suffix}"
-        if image.is_dirty or (image.source == "GENERATED" and packed is None):
-            image.save(filepath=str(path), save_copy=True)
+        if is_painted:
+            _save_pixels(image, path)
         elif packed is not None:
             path.write_bytes(packed.data)
         elif source is not None and source.is_file():
             shutil.copyfile(source, path)
         return path if path.is_file() else None
+
+
+def _save_pixels(image: bpy.types.Image, path: Path) -> None:
+    """Write what is on the screen, and leave the picture unsaved as it is."""
+    width, height = image.size
+    pixels = np.empty(width * height * 4, dtype=np.float32)
+    image.pixels.foreach_get(pixels)
+    copy = bpy.data.images.new(image.name, width, height, alpha=True, float_buffer=image.is_float)
+    try:
+        copy.colorspace_settings.name = image.colorspace_settings.name
+        copy.pixels.foreach_set(pixels)
+        copy.filepath_raw = str(path)
+        copy.file_format = "OPEN_EXR" if image.is_float else "PNG"
+        copy.save()
+    finally:
+        bpy.data.images.remove(copy)

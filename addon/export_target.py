@@ -44,11 +44,14 @@ def staged(target: Path) -> Iterator[Path]:
             _check(target.parent / path.name)
         for path in made:
             os.replace(path, target.parent / path.name)
-    except OSError as error:
-        raise ExportError(sentence(error, target)) from error
-    except RuntimeError as error:  # how Blender's operators tell their failures
-        reason = OSError(errno.ENOSPC, "") if "No space left" in str(error) or is_full(folder) else None
-        raise ExportError(sentence(reason, target) if reason else _last_line(error, target)) from error
+    except (OSError, RuntimeError) as error:  # Blender's operators tell their failures with either
+        if "No space left" in str(error) or is_full(folder):
+            reason = sentence(OSError(errno.ENOSPC, ""), target)
+        elif isinstance(error, OSError) and error.errno:
+            reason = sentence(error, target)
+        else:
+            reason = _last_line(error, target)
+        raise ExportError(reason) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -66,7 +69,7 @@ def sentence(error: OSError, target: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{target.name} could not be written: the disk is full. Make room, or choose another folder."
     if error.errno == errno.ENAMETOOLONG:
-        return f"{target.name} could not be written: the name is too long. Choose a shorter one."
+        return f"The name {target.name[:40]}… is too long for a file. Choose a shorter one."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{target.parent} may not be written to. Choose another folder."
     return f"{target} could not be written: {error.strerror or error}. Choose another folder."

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import bpy
 
-from . import shape_keys
-from .export_copy import ExportCopy, copied, has_displacement, shown
+from .export_copy import ExportCopy, copied, has_displacement, shown, values_of_photographs
 from .export_pictures import Pictures
 from .export_presets import PRESETS, ExportOptions, Preset
 from .export_target import ExportError, is_full, staged
+from .head_record import HeadRecord, record_of
 
 __all__ = ["CannotExport", "ExportError", "ExportReport", "cannot_write", "export_head", "has_displacement",
            "save_blend", "write_blend"]  # fmt: skip
@@ -84,7 +84,7 @@ def export_head(head: bpy.types.Object, path: Path, options: ExportOptions | Non
             longest_side=options.texture_size,
             plain_cut_outs=preset.format in ("fbx", "obj"),
         )
-        photographs = shape_keys.photograph_values(head)
+        photographs = values_of_photographs(head)
         with copied(head, preset, options, pictures) as copy:
             _WRITERS[preset.format](copy, folder / path.name, preset)
             note = _note(head, copy, path.name, preset, options, photographs)
@@ -163,6 +163,7 @@ def _write_glb(copy: ExportCopy, path: Path, preset: Preset) -> None:
             filepath=str(path),
             export_format="GLB",
             use_selection=True,
+            use_active_scene=True,  # otherwise what is selected in other scenes, the head itself, comes along
             export_yup=True,
             export_apply=False,
             export_animations=False,
@@ -196,7 +197,7 @@ def _write_one_obj(path: Path, vertices: int, *, with_materials: bool) -> None:
     bpy.ops.wm.obj_export(
         filepath=str(path),
         export_selected_objects=True,
-        apply_modifiers=False,
+        apply_modifiers=True,  # the copy has none; without this the exporter passes over the values of the keys
         forward_axis="NEGATIVE_Z",
         up_axis="Y",
         export_normals=True,
@@ -277,6 +278,7 @@ def _note(
 ) -> dict:
     """What the JSON file beside the export says."""
     keys = _all_keys(copy)
+    about = record_of(head) or HeadRecord()
     note = {
         "file": file,
         "preset": preset.name,
@@ -292,8 +294,10 @@ def _note(
             for name, (followed, formula) in copy.left_out.items()
         },
         "displacement": "applied" if options.displacement == "applied" and has_displacement(head) else "off",
-        "face_model": head.get("lifemask_face_model", ""),
-        "licence": head.get("lifemask_licence", ""),
+        "face_model": about.face_model or head.get("lifemask_face_model", ""),
+        "licence": about.licence or head.get("lifemask_licence", ""),
+        "licence_in_words": about.licence_sentence,
+        "may_be_used_commercially": about.commercial,
     }
     if copy.left_out:
         note["why_left_out"] = (

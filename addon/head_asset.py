@@ -15,6 +15,7 @@ from .export_copy import copied
 from .export_pictures import Pictures
 from .export_presets import PRESETS, ExportOptions
 from .export_target import ExportError, sentence, staged
+from .head_record import HeadRecord, record_of
 
 CATALOGUE_FILE = "blender_assets.cats.txt"
 CATALOGUE_ID = "7c1f4f6e-2b0a-4d58-9f5e-0c6f5f1a3d42"
@@ -30,6 +31,7 @@ VERSION 1
 
 """
 TAGS = ("head", "face", "ARKit", "Lifemask")
+RENDER_RESULT = "Render Result"  # Blender's name for what was rendered last
 PREVIEW_PIXELS, PREVIEW_SAMPLES = 160, 6
 
 
@@ -46,10 +48,14 @@ class AssetDetails:
 
 def details_of(head: bpy.types.Object) -> AssetDetails:
     """What there is to say about a head."""
-    model, licence = str(head.get("lifemask_face_model", "")), str(head.get("lifemask_licence", ""))
+    about = record_of(head) or HeadRecord()
+    model = about.face_model or str(head.get("lifemask_face_model", ""))
+    licence = about.licence or str(head.get("lifemask_licence", ""))
     keys = len(head.data.shape_keys.key_blocks) - 1 if head.data.shape_keys else 0
     made_of = f" Face model: {model}{f' ({licence})' if licence else ''}." if model else ""
-    return AssetDetails(head.name, f"A head with {keys} shape keys, made with Lifemask.{made_of}", licence)
+    sentence_of_licence = f" {about.licence_sentence}" if about.licence_sentence else ""
+    description = f"A head with {keys} shape keys, made with Lifemask.{made_of}{sentence_of_licence}"
+    return AssetDetails(head.name, description, licence)
 
 
 def mark_in_file(head: bpy.types.Object, details: AssetDetails) -> bool:
@@ -93,6 +99,7 @@ def _describe(item: bpy.types.Object, details: AssetDetails) -> None:
 
 def _give_preview(item: bpy.types.Object) -> bool:
     """Render a small portrait as the item's preview. False where this Blender cannot render one."""
+    rendered_before = RENDER_RESULT in bpy.data.images
     with tempfile.TemporaryDirectory(prefix="lifemask-preview-") as folder:
         path = Path(folder) / "preview.png"
         try:
@@ -103,6 +110,8 @@ def _give_preview(item: bpy.types.Object) -> bool:
         pixels = np.empty(PREVIEW_PIXELS * PREVIEW_PIXELS * 4, dtype=np.float32)
         image.pixels.foreach_get(pixels)
         bpy.data.images.remove(image)
+    if not rendered_before and RENDER_RESULT in bpy.data.images:
+        bpy.data.images.remove(bpy.data.images[RENDER_RESULT])
     preview = item.preview_ensure()
     preview.image_size = PREVIEW_PIXELS, PREVIEW_PIXELS
     preview.image_pixels_float.foreach_set(pixels)

@@ -9,6 +9,7 @@ from bpy_extras.io_utils import ExportHelper
 
 from .. import exporting, paragraphs
 from ..export_presets import PRESETS, ExportOptions, ExportOptionsError
+from ..head_record import record_of
 
 TEXTURE_SIZES = (4096, 2048, 1024, 512, 256)
 
@@ -136,7 +137,7 @@ def poll_head(operator: type[bpy.types.Operator], context: bpy.types.Context) ->
 
 def is_head(item: bpy.types.Object) -> bool:
     """Whether an object is a head that Lifemask built."""
-    return item.type == "MESH" and ("lifemask" in item or "lifemask_face_model" in item)
+    return item.type == "MESH" and (record_of(item) is not None or "lifemask_face_model" in item)
 
 
 def chosen_head(context: bpy.types.Context, name: str = "") -> bpy.types.Object | None:
@@ -157,7 +158,7 @@ def with_suffix(path: str, suffix: str) -> str:
     for preset in PRESETS.values():
         if path.lower().endswith(preset.suffix):
             return path[: -len(preset.suffix)] + suffix
-    return path + suffix if Path(path).name else path
+    return path if path.endswith(("/", "\\")) or not path else path + suffix
 
 
 def draw_menu_entry(menu, context):
