@@ -11,6 +11,11 @@ MODULES = (
     "operators.photographs",
     "operators.pick_face",
     "operators.drop",
+    "operators.build_result",
+    "operators.reconstruct",
+    "operators.update_head",
+    "operators.set_up",
+    "operators.batch",
     "operators.job",
     "operators.view",
     "operators.sliders",
@@ -18,6 +23,7 @@ MODULES = (
     "operators.export_head",
     "operators.save_as_asset",
     "panel",
+    "command_line",
     "ticking",
 )
 """What is registered, in this order; each module has `register()` and `unregister()`. A module that others read when

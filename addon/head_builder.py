@@ -79,9 +79,7 @@ def make_independent(head: Head) -> None:
     """
     for image in [*pictures_of(head.object), *(background_of(camera) for camera in head.cameras)]:
         pictures.pack(image)
-    if head.action is not None:
-        head.action.use_fake_user = True
-        head.object.data.shape_keys.animation_data.action = None
+    shape_keys.set_aside(head.object)
 
 
 def pictures_of(head: bpy.types.Object) -> list[bpy.types.Image]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,6 +105,11 @@ def describe(
         warnings=result.warnings,
         keys=result.key_names,
     )
+
+
+def with_new_id(record: HeadRecord) -> HeadRecord:
+    """The same record for another head."""
+    return replace(record, id=uuid.uuid4().hex)
 
 
 def write_record(head: bpy.types.Object, record: HeadRecord) -> None:

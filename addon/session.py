@@ -135,7 +135,7 @@ class Session:
 
         try:
             self.is_set_up = self.find_program(self.settings) is not None
-        except (SetupError, OSError, ImportError) as error:
+        except (SetupError, OSError) as error:
             log.info("no environment: %s", error)
             self.is_set_up = False
         self._changed()

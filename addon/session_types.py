@@ -75,12 +75,20 @@ class Request:
         scene: `session_uid` of the scene that the head is for. A loaded file has other ones, so that the head never
             lands in a file that it was not meant for.
         head: id of the head to update (`head_record`), empty for a new head.
+        originals: where the photographs came from, where `photographs` are copies of them.
     """
 
     photographs: tuple[tuple[Path, int | None], ...]
     options: Mapping[str, object] = field(default_factory=dict)
     scene: int = 0
     head: str = ""
+    originals: tuple[Path, ...] = ()
+
+    @property
+    def sources(self) -> list[tuple[Path, int | None]]:
+        """The photographs as a head shall remember them."""
+        originals = self.originals or tuple(path for path, _ in self.photographs)
+        return [(original, face) for original, (_, face) in zip(originals, self.photographs, strict=True)]
 
 
 @dataclass

@@ -11,6 +11,9 @@ import bpy
 if TYPE_CHECKING:
     import numpy as np
 
+PHOTOGRAPHS_ACTION = "lifemask_photographs"
+"""ID property of the keys: the action of the photographs, whether it is assigned or not."""
+
 NEUTRAL_FRAME = 0
 FIRST_PHOTOGRAPH_FRAME = 1
 
@@ -29,20 +32,23 @@ def add_shape_keys(
         names: K names.
         offsets: (K, V, 3) float32 metres, Blender space, from the basis at value 1.
     """
-    import numpy as np
-
     head.shape_key_add(name="Basis", from_mix=False)
-    blocks = []
-    for name, offset in zip(names, offsets, strict=True):
-        block = head.shape_key_add(name=name, from_mix=False)
-        # Blender 5.0 makes new keys with the value 1, earlier ones with 0.
-        block.value = 0.0
-        block.slider_min, block.slider_max = 0.0, 1.0
-        block.points.foreach_set("co", np.ascontiguousarray(basis + offset, dtype=np.float32).ravel())
-        blocks.append(block)
+    blocks = [add_key(head, name, basis + offset) for name, offset in zip(names, offsets, strict=True)]
     keys = head.data.shape_keys
     keys.name = head.data.name
     return blocks
+
+
+def add_key(head: bpy.types.Object, name: str, points: np.ndarray) -> bpy.types.ShapeKey:
+    """One more key with the value 0. `points` (V, 3) are metres in Blender space at value 1."""
+    import numpy as np
+
+    block = head.shape_key_add(name=name, from_mix=False)
+    # Blender 5.0 makes new keys with the value 1, earlier ones with 0.
+    block.value = 0.0
+    block.slider_min, block.slider_max = 0.0, 1.0
+    block.points.foreach_set("co", np.ascontiguousarray(points, dtype=np.float32).ravel())
+    return block
 
 
 def set_values(head: bpy.types.Object, values: Mapping[str, float]) -> None:
@@ -91,6 +97,7 @@ def animate_photographs(
 
     keys = head.data.shape_keys
     action = bpy.data.actions.new(action_name)
+    keys[PHOTOGRAPHS_ACTION] = action
     curves = _channels(action, keys)
     count = len(weights) + 1
     coordinates = np.empty((count, 2), dtype=np.float32)
@@ -105,6 +112,36 @@ def animate_photographs(
         curve.keyframe_points.foreach_set("interpolation", linear)
         curve.update()
     return action
+
+
+def set_aside(head: bpy.types.Object) -> None:
+    """Keep the action of the photographs with the keys, but not assigned: sliders then stay where they are moved to."""
+    keys = head.data.shape_keys
+    action = keys.get(PHOTOGRAPHS_ACTION) if keys else None
+    if action is not None and keys.animation_data.action == action:
+        action.use_fake_user = True
+        keys.animation_data.action = None
+
+
+def replace_photographs(head: bpy.types.Object, names: Sequence[str], weights: np.ndarray) -> None:
+    """Put a new action of the photographs in the place of the old one, assigned or set aside as that was.
+
+    An action that the person assigned instead stays assigned. Arguments as of `animate_photographs`.
+    """
+    keys = head.data.shape_keys
+    animation = keys.animation_data_create()
+    old = keys.get(PHOTOGRAPHS_ACTION)
+    assigned, slot = animation.action, getattr(animation, "action_slot", None)
+    new = animate_photographs(head, names, weights, f"{head.name} photographs")
+    if old is None or assigned != old:
+        set_aside(head)
+        animation.action = assigned
+        if assigned is not None and slot is not None:
+            animation.action_slot = slot
+    if old is not None and old.users - old.use_fake_user <= 0:
+        name = old.name
+        bpy.data.actions.remove(old)
+        new.name = name
 
 
 def driven_keys(head: bpy.types.Object) -> dict[str, tuple[str, str]]:

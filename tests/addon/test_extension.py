@@ -31,7 +31,7 @@ def test_the_archive_installs_works_and_goes_without_a_policy_warning(
     assert measured["ended"] == ["FINISHED"]
     assert measured["warnings"] == {}
     assert measured["heavy"] == []
-    assert measured["menu_entries"] == [1, 0]
+    assert measured["menu_entries"] == [2, 0]
     assert not measured["enabled_after"] and not measured["operator_after"]
     assert measured["enabled_again"]
 
