@@ -57,12 +57,13 @@ class Pictures:
             return self._copies[original]
         if self.plain_cut_outs and materials.is_cut_out(original):
             copy = materials.add_material("lashes", None)
+            self._keep(original, copy)
         else:
             copy = original.copy()
+            self._keep(original, copy)
             for node in copy.node_tree.nodes if copy.node_tree else ():
                 if node.type == "TEX_IMAGE" and node.image is not None:
                     node.image = self.picture(node.image)
-        self._keep(original, copy)
         return copy
 
     def picture(self, original: bpy.types.Image) -> bpy.types.Image | None:
@@ -77,6 +78,7 @@ class Pictures:
             self.missing.append(original.name)
             return None
         copy = bpy.data.images.load(str(path))
+        self._keep(original, copy)
         copy.colorspace_settings.name = original.colorspace_settings.name
         copy.alpha_mode = original.alpha_mode
         longest = max(copy.size)
@@ -84,7 +86,6 @@ class Pictures:
             width, height = (max(1, round(side * self.longest_side / longest)) for side in copy.size)
             copy.scale(width, height)
             copy.save()
-        self._keep(original, copy)
         return copy
 
     def pack(self) -> None:
@@ -95,6 +96,7 @@ class Pictures:
                 copy.filepath_raw = "//" + Path(copy.filepath).name
 
     def _keep(self, original: bpy.types.ID, copy: bpy.types.ID) -> None:
+        """Know of a copy from its first moment, so that it is removed whatever happens next."""
         self._copies[original] = copy
         self.made.append(copy)
         self.names.append((original, copy))

@@ -32,7 +32,7 @@ VERSION 1
 """
 TAGS = ("head", "face", "ARKit", "Lifemask")
 RENDER_RESULT = "Render Result"  # Blender's name for what was rendered last
-PREVIEW_PIXELS, PREVIEW_SAMPLES = 160, 6
+PREVIEW_PIXELS, PREVIEW_SAMPLES = 128, 4
 
 
 @dataclass(frozen=True)
