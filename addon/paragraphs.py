@@ -6,10 +6,10 @@ import functools
 
 import bpy
 
-MARGIN_POINTS = 40
+MARGIN_POINTS = 50
 """Borders of the panel, the tabs beside it and the scroll bar, at scale 1."""
 
-BOX_POINTS = 24
+BOX_POINTS = 16
 """What a box or an opened part of a panel takes off the width."""
 
 ICON_POINTS = 22

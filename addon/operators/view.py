@@ -24,8 +24,8 @@ class LIFEMASK_OT_show_camera_view(bpy.types.Operator):
         from .. import cameras
 
         head = head_record.active_head(context)
-        matched = cameras_of(head, context.scene)
-        if self.photograph >= len(matched):
+        matched = cameras_in(context.scene, head)
+        if self.photograph not in matched:
             self.report({"ERROR"}, f"The camera of this photograph is not in the scene {context.scene.name} any more.")
             return {"CANCELLED"}
         cameras.look_through(context.scene, matched[self.photograph])
@@ -59,14 +59,11 @@ class LIFEMASK_OT_select_head(bpy.types.Operator):
         return {"FINISHED"}
 
 
-def cameras_of(head: bpy.types.Object, scene: bpy.types.Scene) -> list[bpy.types.Object]:
-    """The matched cameras of a head that are in the scene, in the order of the photographs."""
-    there = [
-        child
-        for child in head.children
-        if child.type == "CAMERA" and "lifemask_image_size" in child.data and scene in child.users_scene
-    ]
-    return sorted(there, key=lambda camera: camera.data.get("lifemask_photograph", 0))
+def cameras_in(scene: bpy.types.Scene, head: bpy.types.Object) -> dict[int, bpy.types.Object]:
+    """The matched cameras of a head that are in the scene, by the number of their photograph."""
+    from .. import cameras
+
+    return {number: camera for number, camera in cameras.cameras_of(head).items() if scene in camera.users_scene}
 
 
 def _spaces(context: bpy.types.Context) -> list[bpy.types.SpaceView3D]:

@@ -7,11 +7,11 @@ from pathlib import Path
 import bpy
 
 from .. import arkit_regions, expressions, head_record, paragraphs
-from ..operators.view import cameras_of
+from ..operators.view import cameras_in
 from ..thumbnails import thumbnails
 
 OPEN_AT_FIRST = ("brow", "eye", "jaw")
-NAME_SHARE = 0.37
+NAME_SHARE = 0.4
 """Of a line of sliders, for the name."""
 
 
@@ -20,7 +20,7 @@ def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     head = head_record.active_head(context)
     record = head_record.record_of(head)
     layout.prop(head, "name", text="", icon="USER")
-    cameras = cameras_of(head, context.scene)
+    cameras = cameras_in(context.scene, head)
     for number, photograph in enumerate(record.photographs):
         row = layout.row(align=True)
         path = Path(photograph.path)
@@ -32,11 +32,13 @@ def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         buttons = row.row(align=True)
         buttons.operator("lifemask.set_expression", text="", icon="USER").photograph = number
         camera = buttons.row(align=True)
-        camera.enabled = number < len(cameras)
+        camera.enabled = number in cameras
         camera.operator("lifemask.show_camera_view", text="", icon="VIEW_CAMERA").photograph = number
     row = layout.row()
     row.scale_y = 1.4
     row.operator("lifemask.update_head", text="Update from Photographs", icon="FILE_REFRESH")
+    if len(context.scene.lifemask.photographs):
+        layout.operator("lifemask.update_head", text="Update from the List Above").use_list = True
     for warning in record.warnings:
         paragraphs.draw(layout, warning, paragraphs.width_of(context), "ERROR")
     if record.licence_sentence or record.licence:
@@ -61,24 +63,28 @@ def draw_expression(layout: bpy.types.UILayout, context: bpy.types.Context) -> N
         reset = header.operator("lifemask.reset_keys", text="", icon="LOOP_BACK", emboss=False)
         reset.region = region.name
         if body is not None:
-            column = body.column(align=True)
-            for slider in sliders:
-                _draw_slider(column, slider, blocks)
+            _draw_sliders(body, sliders, blocks)
 
 
-def _draw_slider(layout: bpy.types.UILayout, slider: arkit_regions.Slider, blocks) -> None:
-    """The name, which tells what the key does and tries it, and the value itself, so that it can be keyframed."""
-    line = layout.split(factor=NAME_SHARE, align=True)
-    name = line.row(align=True)
-    name.alignment = "LEFT"
-    name.operator("lifemask.toggle_key", text=slider.label, emboss=False).key = slider.keys[0]
-    values = line.row(align=True)
-    for key in slider.keys:
-        if key in blocks:
-            values.prop(blocks[key], "value", text=_side(key) if len(slider.keys) > 1 else "", slider=True)
-        else:
-            values.label(text="")
-
-
-def _side(key: str) -> str:
-    return "L" if key.endswith("Left") else "R"
+def _draw_sliders(layout: bpy.types.UILayout, sliders: list[arkit_regions.Slider], blocks) -> None:
+    """Names on the left, which tell what a key does and try it; the values themselves, so that they can be keyframed."""
+    halves = layout.split(factor=NAME_SHARE)
+    names, values = halves.column(align=True), halves.column(align=True)
+    if any(len(slider.keys) > 1 for slider in sliders):
+        names.label(text="")
+        sides = values.row(align=True)
+        sides.active = False
+        for side in ("Left", "Right"):
+            cell = sides.row()
+            cell.alignment = "CENTER"
+            cell.label(text=side)
+    for slider in sliders:
+        name = names.row()
+        name.alignment = "LEFT"
+        name.operator("lifemask.toggle_key", text=slider.label, emboss=False).key = slider.keys[0]
+        row = values.row(align=True)
+        for key in slider.keys:
+            if key in blocks:
+                row.prop(blocks[key], "value", text="", slider=True)
+            else:
+                row.label(text="")

@@ -19,6 +19,7 @@ OPERATOR_OF_FIX = {
     "repair-environment": ("lifemask.set_up", "TOOL_SETTINGS"),
     "retry": ("lifemask.retry", "FILE_REFRESH"),
     "free-space": ("lifemask.retry", "FILE_REFRESH"),
+    "allow-online-access": ("lifemask.allow_online_access", "INTERNET"),
     "use-cpu": ("lifemask.use_processor", "MEMORY"),
     "install-python": ("wm.url_open", "URL"),
     "open-log": ("lifemask.open_log", "TEXT"),
@@ -52,7 +53,7 @@ def draw_done(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         layout.operator("wm.path_open", text="Open the Folder", icon="FILE_FOLDER").filepath = str(done.folder)
     row = layout.row()
     row.scale_y = 1.4
-    row.operator("lifemask.dismiss", text="New Head", icon="ADD")
+    row.operator("lifemask.dismiss", text="Back to Photographs", icon="IMAGE_DATA")
 
 
 def draw_error(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

@@ -139,6 +139,7 @@ FIXES = {
     "choose-folder": None,
     "open-log": None,
     "use-cpu": None,
+    "allow-online-access": None,
     "install-python": None,
     "free-space": None,
     "install-library": "sudo apt install libgl1",
