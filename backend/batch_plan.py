@@ -13,7 +13,7 @@ from pathlib import Path
 from .errors import UsageError
 
 PHOTOGRAPH_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif")
+    (".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif")
 )  # fmt: skip
 NAME_COLUMN = "name"
 PHOTOGRAPH_COLUMNS = ("photograph", "photographs")

@@ -86,6 +86,7 @@ class BatchReport:
         notes: sentences on the batch as a whole.
         rows: in the order in which the people were done.
         stopped: why the batch ended before everybody's turn; "" where it did not.
+        stopped_code: the same for programs: "cancelled", "disk-full", "backend-crashed", ...
     """
 
     source: Path
@@ -96,6 +97,7 @@ class BatchReport:
     notes: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     stopped: str = ""
+    stopped_code: str = ""
     started: float = field(default_factory=time.time)
     _began: float = field(default_factory=time.perf_counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -177,6 +179,7 @@ class BatchReport:
                 "seconds_a_head": None if rate is None else round(rate, 3),
             },
             "stopped": self.stopped,
+            "stopped_code": self.stopped_code,
             "notes": list(self.notes),
             "people": [asdict(row) for row in self.rows],
         }

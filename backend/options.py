@@ -1,6 +1,7 @@
 """What a person may ask of one reconstruction, and what comes back."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 BLENDER_FORMATS = ("blend", "fbx", "obj", "glb", "usd")
@@ -46,6 +47,30 @@ class ReconstructOptions:
     export_options: str = ""
     blender: Path | None = None
     portrait: bool = True
+
+    @classmethod
+    def from_request(cls, asked: dict, faces: tuple[int | None, ...] = ()) -> "ReconstructOptions":
+        """What the add-on asks for in a message (docs/protocol.md); what it leaves out has its default."""
+        export_options = asked.get("export_options") or ""
+        if isinstance(export_options, dict):
+            export_options = json.dumps(export_options)
+        return cls(
+            faces=faces,
+            focal_length_mm=asked.get("focal_length_mm") or None,
+            formats=tuple(asked.get("formats", ())),
+            texture_size=int(asked.get("texture_size", cls.texture_size)),
+            texture=bool(asked.get("texture", cls.texture)),
+            device=str(asked.get("device", cls.device)),
+            overwrite=bool(asked.get("overwrite", cls.overwrite)),
+            export_options=export_options,
+            blender=Path(asked["blender"]) if asked.get("blender") else None,
+            portrait=bool(asked.get("portrait", cls.portrait)),
+        )
+
+    def as_request(self) -> dict:
+        """What `from_request` reads, without the faces, which go with the photographs."""
+        asked = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "faces"}
+        return asked | {"formats": list(self.formats), "blender": str(self.blender) if self.blender else None}
 
 
 @dataclass

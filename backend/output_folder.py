@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fnmatch
+import glob
 import os
 import shutil
 import signal
@@ -61,7 +62,7 @@ def output_folder(output: Path, overwrite: bool = False) -> Iterator[Path]:
     working = output.with_name(f".{output.name}.partial-{os.getpid()}")
     try:
         try:
-            _remove_stale(output)
+            remove_stale(output)
             made = _make_parents(output.parent)
             working.mkdir()
             yield working
@@ -81,6 +82,18 @@ def output_folder(output: Path, overwrite: bool = False) -> Iterator[Path]:
                 with contextlib.suppress(OSError):
                     folder.rmdir()
         raise
+
+
+def remove_stale(output: Path) -> None:
+    """Removes what a killed process left beside the output, and brings an old result back that it had put aside."""
+    for stale in output.parent.glob(f".{glob.escape(output.name)}.*-*") if output.parent.is_dir() else ():
+        kind, _, process = stale.name.removeprefix(f".{output.name}.").partition("-")
+        if kind not in ("partial", "old") or not process.isdigit() or _is_running(int(process)):
+            continue
+        if kind == "old" and not output.exists():
+            stale.rename(output)
+        else:
+            shutil.rmtree(stale, ignore_errors=True)
 
 
 def _put_in_place(working: Path, output: Path) -> None:
@@ -111,18 +124,6 @@ def _make_parents(folder: Path) -> list[Path]:
     for folder in missing:
         folder.mkdir(exist_ok=True)
     return missing
-
-
-def _remove_stale(output: Path) -> None:
-    """Removes what a killed process left beside the output, and brings an old result back that it had put aside."""
-    for stale in output.parent.glob(f".{output.name}.*-*") if output.parent.is_dir() else ():
-        kind, _, process = stale.name.removeprefix(f".{output.name}.").partition("-")
-        if kind not in ("partial", "old") or not process.isdigit() or _is_running(int(process)):
-            continue
-        if kind == "old" and not output.exists():
-            stale.rename(output)
-        else:
-            shutil.rmtree(stale, ignore_errors=True)
 
 
 def _is_running(process: int) -> bool:

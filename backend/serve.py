@@ -89,15 +89,8 @@ def reconstruct(params: dict, call: Call) -> dict:
     photographs = [_photograph(each["path"]) for each in params["photographs"]]
     if not photographs:
         raise UsageError("no-photographs", "There is no photograph. Choose at least one.")
-    asked = params.get("options", {})
-    options = ReconstructOptions(
-        faces=tuple(each.get("face") for each in params["photographs"]),
-        focal_length_mm=asked.get("focal_length_mm") or None,
-        formats=tuple(asked.get("formats", ())),
-        texture_size=int(asked.get("texture_size", ReconstructOptions.texture_size)),
-        texture=bool(asked.get("texture", True)),
-        device=str(asked.get("device", "auto")),
-        overwrite=bool(asked.get("overwrite", False)),
+    options = ReconstructOptions.from_request(
+        params.get("options", {}), tuple(each.get("face") for each in params["photographs"])
     )
     report = pipeline.reconstruct(photographs, Path(params["output"]), options, call.progress)
     return {
