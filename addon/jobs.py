@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
+import secrets
 import shutil
 import time
 from pathlib import Path
@@ -15,12 +15,8 @@ KEPT = 20
 
 
 def new_folder(root: Path) -> Path:
-    """A path below `root/jobs` that nothing lies at; the backend makes the folder. Two Blenders never get the same."""
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    number = 1
-    while (folder := root / "jobs" / f"{stem}-{number}").exists():
-        number += 1
-    return folder
+    """A path below `root/jobs` that nobody else gets; the backend makes the folder."""
+    return root / "jobs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
 
 
 def forget_old(root: Path) -> None:
