@@ -49,7 +49,7 @@ class BatchProgress:
         share: of the whole, 0 to 1.
         seconds_a_head: None before the first head.
         seconds_left: None before the first head.
-        last: the row that was added last; None before the first.
+        rows: of those done, in the order in which they were.
     """
 
     done: int
@@ -59,7 +59,7 @@ class BatchProgress:
     share: float
     seconds_a_head: float | None
     seconds_left: float | None
-    last: Row | None
+    rows: tuple[Row, ...]
 
     @property
     def stage(self) -> str:
@@ -254,7 +254,7 @@ class _Batch:
         self.report.add(row)
 
     def progress(self) -> BatchProgress:
-        rows = list(self.report.rows)
+        rows = tuple(self.report.rows)
         at_work = [(job.name, job.stage, job.share) for job in self.jobs if job.name]
         worked = len(rows) + sum(share for _, _, share in at_work)
         rate = self.report.seconds_a_head
@@ -266,7 +266,7 @@ class _Batch:
             share=min(1.0, worked / self.report.people),
             seconds_a_head=rate,
             seconds_left=None if rate is None else max(0.0, (self.report.people - worked) * rate),
-            last=rows[-1] if rows else None,
+            rows=rows,
         )
 
 

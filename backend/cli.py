@@ -5,6 +5,7 @@ Starts under a bare Python: what is wrong with the command itself is said before
 
 import argparse
 import contextlib
+import dataclasses
 import faulthandler
 import logging
 import os
@@ -16,16 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from . import doctor, environment, start
+from .batch_command import add_batch_parser, checked_batch
+from .batch_command import run as run_in_terminal
+from .command_options import add_head_options, check_photograph_file, head_options
 from .errors import LifemaskError, SetupError, UsageError
-from .options import (
-    BLENDER_FORMATS,
-    DEFAULT_TEXTURE_SIZE,
-    DEVICES,
-    LARGEST_TEXTURE_SIZE,
-    SMALLEST_TEXTURE_SIZE,
-    ReconstructOptions,
-    ReconstructReport,
-)
+from .options import DEVICES, ReconstructOptions, ReconstructReport
 from .output_folder import check_output
 
 log = logging.getLogger(__name__)
@@ -114,19 +110,17 @@ def make_parser() -> argparse.ArgumentParser:
     one.add_argument("photographs", type=Path, nargs="+", metavar="PHOTO")
     one.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the result")
     one.add_argument("--face", type=int, metavar="N", help="which face of the photograph, 1 the largest")
-    one.add_argument("--focal-length", type=float, metavar="MM", help="35 mm equivalent, instead of what EXIF says")
-    one.add_argument(
-        "--format", action="append", default=[], metavar="LIST", help=f"files besides: {','.join(BLENDER_FORMATS)}"
-    )
-    one.add_argument("--texture-size", type=int, default=DEFAULT_TEXTURE_SIZE, metavar="N", help="default: %(default)s")
-    one.add_argument("--no-texture", action="store_true", help="plain skin instead of the photographs' texture")
-    one.add_argument("--device", choices=DEVICES, default="auto")
     one.add_argument("--overwrite", action="store_true", help="replace a result that is in the folder already")
+    add_head_options(one)
+
+    add_batch_parser(commands)
 
     commands.add_parser("doctor", help="say what is installed, what is missing and what mends it", allow_abbrev=False)
 
-    bench = commands.add_parser("bench", help="measure speed and memory on two CPU cores", allow_abbrev=False)
+    bench = commands.add_parser("bench", help="measure speed and memory", allow_abbrev=False)
+    bench.add_argument("subject", nargs="?", choices=tuple(BENCHES), default="pipeline", help="default: %(default)s")
     bench.add_argument("--photos", type=Path, nargs="+", metavar="PHOTO", help="default: the demo portrait")
+    bench.add_argument("--count", type=int, default=100, metavar="N", help="heads of the batch, default: %(default)s")
 
     serve = commands.add_parser("serve", allow_abbrev=False)  # for the add-on, not for people: no line in the help
     serve.add_argument("--parent-pid", type=int)
@@ -158,56 +152,30 @@ def demo(chosen: argparse.Namespace, arguments: list[str]) -> int:
 
 def checked_options(chosen: argparse.Namespace) -> ReconstructOptions:
     """The options of `reconstruct`, checked as far as that needs no packages. Raises UsageError."""
-    formats = [part.strip().lower() for value in chosen.format for part in value.split(",") if part.strip()]
-    if unknown := [name for name in formats if name not in BLENDER_FORMATS]:
-        raise UsageError("unknown-format", f"There is no format {unknown[0]}. There are: {', '.join(BLENDER_FORMATS)}.")
+    options = head_options(chosen)
     if chosen.face is not None and chosen.face < 1:
         raise UsageError("bad-face", f"--face counts from 1, the largest face; {chosen.face} is not possible.")
     if chosen.face is not None and len(chosen.photographs) > 1:
         raise UsageError("face-with-several", "--face goes with one photograph; here are several.")
-    if chosen.focal_length is not None and not 5.0 <= chosen.focal_length <= 2000.0:
-        raise UsageError("bad-focal-length", "--focal-length is in mm as for 35 mm film, from 5 to 2000.")
-    within = SMALLEST_TEXTURE_SIZE <= chosen.texture_size <= LARGEST_TEXTURE_SIZE
-    if not within or chosen.texture_size % SMALLEST_TEXTURE_SIZE:
-        raise UsageError(
-            "bad-texture-size",
-            f"--texture-size is a multiple of {SMALLEST_TEXTURE_SIZE} from {SMALLEST_TEXTURE_SIZE} to "
-            f"{LARGEST_TEXTURE_SIZE} pixels: 1024, 2048 or 4096, say.",
-        )
     for photograph in chosen.photographs:
         check_photograph_file(photograph)
     check_output(chosen.output, chosen.overwrite)
-    return ReconstructOptions(
-        faces=(chosen.face,) if chosen.face else (),
-        focal_length_mm=chosen.focal_length,
-        formats=tuple(dict.fromkeys(formats)),
-        texture_size=chosen.texture_size,
-        texture=not chosen.no_texture,
-        device=chosen.device,
-        overwrite=chosen.overwrite,
-    )
+    faces = (chosen.face,) if chosen.face else ()
+    return dataclasses.replace(options, faces=faces, overwrite=chosen.overwrite)
 
 
-def check_photograph_file(path: Path) -> None:
-    """Raises UsageError where there is no readable file."""
-    if path.is_dir():
-        raise UsageError("photograph-is-a-folder", f"{path} is a folder. Name the photographs in it.")
-    if not path.exists():
-        raise UsageError("no-such-file", f"There is no file {path}.")
-    if not path.is_file():
-        raise UsageError("not-a-file", f"{path} is not a file that could hold a photograph.")
-    if not os.access(path, os.R_OK):
-        raise UsageError("no-permission", f"{path} may not be read. Change its permissions.")
+def batch(chosen: argparse.Namespace, arguments: list[str]) -> int:
+    plan, options = checked_batch(chosen)
+    start.inside("runtime", "backend", arguments)
+    with logged("batch") as console:
+        _ensure_blender(options.head, console)
+        return run_in_terminal(plan, options, console)
 
 
 def _make_head(photographs: list[Path], output: Path, options: ReconstructOptions, arguments: list[str]) -> int:
     start.inside("runtime", "backend", arguments)
     with logged("reconstruct") as console:
-        if {"blend", "fbx", "glb"} & set(options.formats):
-            try:
-                start.ensure("blender")
-            except SetupError as error:  # the result folder and OBJ do without
-                console(f"Blender's files cannot be written: {error.sentence}")
+        _ensure_blender(options, console)
         began = time.perf_counter()
         console("Starting ...")
         from .pipeline import reconstruct as reconstruct_photographs
@@ -218,6 +186,16 @@ def _make_head(photographs: list[Path], output: Path, options: ReconstructOption
         )
         _print_report(report, started, time.perf_counter() - began)
     return 0
+
+
+def _ensure_blender(options: ReconstructOptions, console: Callable[[str], None]) -> None:
+    """Installs Blender where files need it and none was named. Says so where that cannot be done, and goes on."""
+    if options.blender is not None or not set(options.formats) - {"obj"}:
+        return
+    try:
+        start.ensure("blender")
+    except SetupError as error:  # the result folder and OBJ do without
+        console(f"Blender's files cannot be written: {error.sentence}")
 
 
 def _print_report(report: ReconstructReport, started: float, total: float) -> None:
@@ -242,12 +220,40 @@ def diagnose(chosen: argparse.Namespace, arguments: list[str]) -> int:
 def bench(chosen: argparse.Namespace, arguments: list[str]) -> int:
     for photograph in chosen.photos or ():
         check_photograph_file(photograph)
+    if chosen.count < 1:
+        raise UsageError("bad-count", "--count is a number of heads, from 1.")
     start.inside("runtime", "backend", arguments)
+    photographs = [path.absolute() for path in chosen.photos or [DEMO_PHOTOGRAPH]]
+    with logged("bench") as console:
+        print(BENCHES[chosen.subject](photographs, chosen.count, console))
+    return 0
+
+
+def _bench_pipeline(photographs: list[Path], count: int, console: Callable[[str], None]) -> str:
     from .bench import measure
 
-    with logged("bench") as console:
-        print(measure([path.absolute() for path in chosen.photos or [DEMO_PHOTOGRAPH]], console))
-    return 0
+    return measure(photographs, console)
+
+
+def _bench_batch(photographs: list[Path], count: int, console: Callable[[str], None]) -> str:
+    from .bench_batch import measure_batch
+
+    return measure_batch(photographs, count, console)
+
+
+def _bench_cancel(photographs: list[Path], count: int, console: Callable[[str], None]) -> str:
+    from .bench_process import measure_cancel
+
+    return measure_cancel()
+
+
+def _bench_addon(photographs: list[Path], count: int, console: Callable[[str], None]) -> str:
+    from .bench_addon import measure_addon
+
+    return measure_addon(console)
+
+
+BENCHES = {"pipeline": _bench_pipeline, "batch": _bench_batch, "cancel": _bench_cancel, "addon": _bench_addon}
 
 
 def setup(chosen: argparse.Namespace, arguments: list[str]) -> int:
@@ -271,6 +277,7 @@ COMMANDS = {
     "serve": serve,
     "demo": demo,
     "reconstruct": reconstruct,
+    "batch": batch,
     "doctor": diagnose,
     "bench": bench,
     "setup": setup,

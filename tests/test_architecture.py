@@ -20,7 +20,11 @@ MODULE_OF_PIN = {
     "setuptools": "pkg_resources",
 }
 OPTIONAL = {"pillow_heif"}  # used where it is there
-BARE = ("errors", "environment", "start", "options", "output_folder", "cli", "doctor", "python_version", "__main__")
+BARE = (
+    "errors", "environment", "start", "options", "output_folder", "cli", "doctor", "python_version", "__main__",
+    "protocol", "client", "server", "command_options", "batch", "batch_command", "batch_job", "batch_plan",
+    "batch_record", "batch_report",
+)  # fmt: skip
 
 
 def sources(package: str) -> list[Path]:

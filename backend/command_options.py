@@ -1,0 +1,106 @@
+"""The options that `reconstruct` and `batch` share on the command line, and their checks. Standard library only."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from .errors import UsageError
+from .options import (
+    BLENDER_FORMATS,
+    DEFAULT_TEXTURE_SIZE,
+    DEVICES,
+    EXPORT_DISPLACEMENT,
+    EXPORT_KEYS,
+    EXPORT_PARTS,
+    LARGEST_TEXTURE_SIZE,
+    PRESET_FORMATS,
+    SMALLEST_TEXTURE_SIZE,
+    ReconstructOptions,
+)
+
+SMALLEST_EXPORTED_TEXTURE, LARGEST_EXPORTED_TEXTURE = 16, 16384
+
+
+def add_head_options(parser: argparse.ArgumentParser) -> None:
+    """Everything that is said about one head, whichever command makes it."""
+    parser.add_argument("--focal-length", type=float, metavar="MM", help="35 mm equivalent, instead of what EXIF says")
+    parser.add_argument(
+        "--format", action="append", default=[], metavar="LIST", help=f"files besides: {','.join(BLENDER_FORMATS)}"
+    )
+    size = "width and height of the texture in pixels, default: %(default)s"
+    parser.add_argument("--texture-size", type=int, default=DEFAULT_TEXTURE_SIZE, metavar="N", help=size)
+    parser.add_argument("--no-texture", action="store_true", help="plain skin instead of the photographs' texture")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
+
+    files = parser.add_argument_group("the files of --format")
+    files.add_argument(
+        "--preset", choices=tuple(PRESET_FORMATS), metavar="NAME", help=f"for a program: {', '.join(PRESET_FORMATS)}"
+    )
+    files.add_argument("--keys", choices=EXPORT_KEYS, help="which shape keys; default: as the preset has them")
+    files.add_argument("--parts", choices=EXPORT_PARTS, help="one object, or one a part; default: joined")
+    files.add_argument("--export-texture-size", type=int, metavar="N", help="longest side of the files' pictures")
+    files.add_argument("--displacement", choices=EXPORT_DISPLACEMENT, help="move the vertices by it; default: off")
+    files.add_argument("--blender", type=Path, metavar="PROGRAM", help="the Blender, or Python with bpy, to write them")
+
+
+def head_options(chosen: argparse.Namespace) -> ReconstructOptions:
+    """The options as given, checked as far as that needs no packages. Raises UsageError."""
+    formats = [part.strip().lower() for value in chosen.format for part in value.split(",") if part.strip()]
+    if unknown := [name for name in formats if name not in BLENDER_FORMATS]:
+        raise UsageError("unknown-format", f"There is no format {unknown[0]}. There are: {', '.join(BLENDER_FORMATS)}.")
+    if chosen.preset:
+        formats.append(PRESET_FORMATS[chosen.preset])
+    if chosen.focal_length is not None and not 5.0 <= chosen.focal_length <= 2000.0:
+        raise UsageError("bad-focal-length", "--focal-length is in mm as for 35 mm film, from 5 to 2000.")
+    within = SMALLEST_TEXTURE_SIZE <= chosen.texture_size <= LARGEST_TEXTURE_SIZE
+    if not within or chosen.texture_size % SMALLEST_TEXTURE_SIZE:
+        raise UsageError(
+            "bad-texture-size",
+            f"--texture-size is a multiple of {SMALLEST_TEXTURE_SIZE} from {SMALLEST_TEXTURE_SIZE} to "
+            f"{LARGEST_TEXTURE_SIZE} pixels: 1024, 2048 or 4096, say.",
+        )
+    if chosen.blender is not None and not chosen.blender.is_file():
+        raise UsageError("no-blender-there", f"There is no program {chosen.blender} for --blender.")
+    return ReconstructOptions(
+        focal_length_mm=chosen.focal_length,
+        formats=tuple(dict.fromkeys(formats)),
+        texture_size=chosen.texture_size,
+        texture=not chosen.no_texture,
+        device=chosen.device,
+        export_options=_export_options(chosen, formats),
+        blender=chosen.blender.absolute() if chosen.blender else None,
+    )
+
+
+def check_photograph_file(path: Path) -> None:
+    """Raises UsageError where there is no readable file."""
+    if path.is_dir():
+        raise UsageError("photograph-is-a-folder", f"{path} is a folder. Name the photographs in it.")
+    if not path.exists():
+        raise UsageError("no-such-file", f"There is no file {path}.")
+    if not path.is_file():
+        raise UsageError("not-a-file", f"{path} is not a file that could hold a photograph.")
+    if not os.access(path, os.R_OK):
+        raise UsageError("no-permission", f"{path} may not be read. Change its permissions.")
+
+
+def _export_options(chosen: argparse.Namespace, formats: list[str]) -> str:
+    """JSON as the add-on's export options have it; "" where nothing was asked for."""
+    asked = {
+        "preset": chosen.preset,
+        "keys": chosen.keys,
+        "parts": chosen.parts,
+        "texture_size": chosen.export_texture_size,
+        "displacement": chosen.displacement,
+    }
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if asked and not formats:
+        raise UsageError("options-without-format", "The options of the files need files: add --format fbx, say.")
+    size = chosen.export_texture_size or SMALLEST_EXPORTED_TEXTURE
+    if not SMALLEST_EXPORTED_TEXTURE <= size <= LARGEST_EXPORTED_TEXTURE:
+        raise UsageError(
+            "bad-export-texture-size",
+            f"--export-texture-size is from {SMALLEST_EXPORTED_TEXTURE} to {LARGEST_EXPORTED_TEXTURE} pixels.",
+        )
+    return json.dumps(asked) if asked else ""
