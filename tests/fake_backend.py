@@ -78,6 +78,8 @@ def reconstruct(told: dict, params: dict, call: server.Call) -> dict:
     names = [Path(each["path"]).name for each in params["photographs"]]
     options = params.get("options", {})
     with output_folder(Path(params["output"]), bool(options.get("overwrite"))) as folder:
+        for number in range(told.get("rubbish_working", 0)):
+            os.write(told["output"], f"rubbish {number}\n".encode())
         until = time.monotonic() + told.get("seconds", 0.2)
         began = time.monotonic()
         while True:
@@ -95,8 +97,6 @@ def reconstruct(told: dict, params: dict, call: server.Call) -> dict:
         )
         if reason:
             raise error_of(reason)
-        for number in range(told.get("rubbish_working", 0)):
-            os.write(told["output"], f"rubbish {number}\n".encode())
         if told.get("result"):
             shutil.copytree(told["result"], folder, dirs_exist_ok=True)
     return {
