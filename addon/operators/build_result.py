@@ -103,6 +103,7 @@ def head_to_update(context: bpy.types.Context, head_id: str) -> bpy.types.Object
 def select(context: bpy.types.Context, scene: bpy.types.Scene, head: bpy.types.Object) -> None:
     """Make the head the only selected object and the active one, where the scene shows it."""
     layer = context.view_layer if context.scene == scene else scene.view_layers[0]
+    layer.update()  # else a window's layer does not know the new collection yet
     if head.name not in layer.objects:
         return
     for other in layer.objects:

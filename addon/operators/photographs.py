@@ -15,7 +15,7 @@ class LIFEMASK_OT_add_photographs(bpy.types.Operator, ImportHelper):
 
     bl_idname = "lifemask.add_photographs"
     bl_label = "Add Photographs"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     filter_image: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
     filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
@@ -39,7 +39,7 @@ class LIFEMASK_OT_remove_photograph(bpy.types.Operator):
 
     bl_idname = "lifemask.remove_photograph"
     bl_label = "Remove Photograph"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     @classmethod
     def poll(cls, context):
@@ -55,7 +55,7 @@ class LIFEMASK_OT_move_photograph(bpy.types.Operator):
 
     bl_idname = "lifemask.move_photograph"
     bl_label = "Move Photograph"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     direction: bpy.props.EnumProperty(
         name="Direction", items=(("UP", "Up", "Towards the first"), ("DOWN", "Down", "Towards the last"))
@@ -75,7 +75,7 @@ class LIFEMASK_OT_clear_photographs(bpy.types.Operator):
 
     bl_idname = "lifemask.clear_photographs"
     bl_label = "Remove All Photographs"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     @classmethod
     def poll(cls, context):

@@ -14,7 +14,7 @@ class LIFEMASK_OT_pick_face(bpy.types.Operator):
 
     bl_idname = "lifemask.pick_face"
     bl_label = "Choose the Person"
-    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+    bl_options = {"UNDO", "INTERNAL"}
 
     photograph: bpy.props.IntProperty(name="Photograph", description="Line of the list, 0 is the first", min=0)
     face: bpy.props.IntProperty(name="Face", description="1 is the largest", min=1, default=1)

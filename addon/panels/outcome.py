@@ -44,9 +44,9 @@ def draw_done(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     for warning in done.warnings:
         paragraphs.draw(box, warning, width, "ERROR")
     if done.waiting:
-        if done.reason:
+        if done.reason:  # without one it is being added just now
             paragraphs.draw(box, done.reason, width, "INFO")
-        large_button(layout, "lifemask.build_result", "Add the Head", "ADD")
+            large_button(layout, "lifemask.build_result", "Add the Head", "ADD")
     elif done.head_id:
         _draw_next_steps(layout, context, done.head_id)
     elif done.folder:
