@@ -20,6 +20,8 @@ MODULE_OF_PIN = {
     "setuptools": "pkg_resources",
 }
 OPTIONAL = {"pillow_heif"}  # used where it is there
+PROCESS = ("protocol", "client", "server", "environment", "errors", "output_folder")
+"""What runs in Blender or stands behind its fake: the standard library and each other, nothing else, wherever it is."""
 BARE = (
     "errors", "environment", "start", "options", "output_folder", "cli", "doctor", "python_version", "__main__",
     "protocol", "client", "server", "command_options", "batch", "batch_command", "batch_job", "batch_plan",
@@ -64,12 +66,14 @@ def test_the_backend_imports_only_itself_and_what_its_environment_holds(path: Pa
 
 
 @pytest.mark.parametrize("path", sources("addon"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_the_addon_imports_bpy_numpy_and_two_modules_of_the_backend(path: Path):
+def test_the_addon_imports_bpy_numpy_and_three_modules_of_the_backend(path: Path):
     blender = {"bpy", "bpy_extras", "bmesh", "mathutils", "gpu", "gpu_extras", "blf", "addon_utils", "numpy"}
     assert roots(path) - set(sys.stdlib_module_names) - {"addon", "backend"} <= blender
     for name in imports(path):
         if name.startswith("backend"):
-            assert name.startswith(("backend.protocol", "backend.environment")), name
+            assert (
+                name.startswith(("backend.protocol", "backend.client", "backend.environment")) or name == "backend"
+            ), name
 
 
 @pytest.mark.parametrize("path", sources("addon"), ids=lambda p: str(p.relative_to(ROOT)))
@@ -100,6 +104,13 @@ def test_what_runs_before_the_installation_needs_the_standard_library_only(name:
             assert {module} <= set(BARE) if module else {alias.name for alias in node.names} <= set(BARE)
         else:
             assert node.module.split(".")[0] in sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("name", PROCESS)
+def test_the_process_layer_needs_the_standard_library_only(name: str):
+    for imported in imports(ROOT / "backend" / f"{name}.py"):
+        first, _, rest = imported.partition(".")
+        assert first in sys.stdlib_module_names or (first == "backend" and rest.split(".")[0] in PROCESS), imported
 
 
 @pytest.mark.parametrize("module", ["backend.cli", "training.cli", "backend.environment"])

@@ -1,0 +1,148 @@
+"""The real backend process: real photographs in, result folders out, and an end at any moment."""
+
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from backend import devices, pipeline
+from backend.cli import DEMO_PHOTOGRAPH
+from backend.client import Backend, Failed, Finished, Progress, backend_command
+from backend.errors import LifemaskError
+from backend.options import ReconstructOptions
+from backend.result_folder import read_result
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory) -> Iterator[Backend]:
+    command, variables = backend_command(Path(sys.executable), "serve", "--parent-pid", str(os.getpid()))
+    process = Backend(command, tmp_path_factory.mktemp("logs"), variables=variables)
+    yield process
+    process.stop()
+
+
+def job(output: Path, *photographs: Path, **options) -> dict:
+    asked = {"texture_size": 256, **options}
+    return {"photographs": [{"path": str(path)} for path in photographs], "output": str(output), "options": asked}
+
+
+def test_a_photograph_becomes_a_result_folder(backend, tmp_path):
+    stages = []
+    request = backend.request("reconstruct", job(tmp_path / "out", DEMO_PHOTOGRAPH))
+    value = backend.wait(request, lambda progress: stages.append((progress.stage, progress.share)))
+    head = read_result(tmp_path / "out")
+    assert head.photographs[0].landmark_error == pytest.approx(value["landmark_error"])
+    assert 0 < value["landmark_error"] < 0.05
+    assert [share for _, share in stages] == sorted(share for _, share in stages)
+    assert "fitting the head" in dict(stages)
+    assert backend.info["device"] in backend.info["devices"]
+    (model,) = backend.info["face_models"]
+    assert model["commercial"] and model["licence"].startswith("CC0") and "sold" in model["sentence"]
+
+
+def test_the_faces_of_a_photograph_are_counted_as_the_reconstruction_counts_them(backend, data_folder, tmp_path):
+    two = data_folder / "photos" / "public_domain" / "two_people.jpg"
+    found = backend.wait(backend.request("find_faces", {"path": str(two)}))
+    assert [face["number"] for face in found["faces"]] == [1, 2] and all(face["usable"] for face in found["faces"])
+    centres = []
+    for face in found["faces"]:
+        asked = job(tmp_path / str(face["number"]), two)
+        asked["photographs"][0]["face"] = face["number"]
+        backend.wait(backend.request("reconstruct", asked))
+        photograph = read_result(tmp_path / str(face["number"])).photographs[0]
+        head = photograph.camera.translation
+        u = (photograph.camera.fx * head[0] / head[2] + photograph.camera.cx) / found["width"]
+        left, _, width, _ = face["box"]
+        assert left < u < left + width
+        centres.append(u)
+    assert abs(centres[0] - centres[1]) > 0.3
+
+
+def test_a_photograph_without_a_face_is_a_sentence_and_the_process_goes_on(backend, tmp_path):
+    grey = tmp_path / "grey.png"
+    import cv2
+    import numpy as np
+
+    cv2.imwrite(str(grey), np.full((300, 300, 3), 128, np.uint8))
+    pid = backend.pid
+    with pytest.raises(LifemaskError) as caught:
+        backend.wait(backend.request("reconstruct", job(tmp_path / "out", grey)))
+    assert caught.value.code == "no-face" and caught.value.fix.action == "choose-another-photo"
+    assert backend.pid == pid and not (tmp_path / "out").exists()
+
+
+def test_it_stops_at_any_moment_within_a_second_and_leaves_nothing(backend, tmp_path):
+    moments = random.Random(3)
+    worst = 0.0
+    for number in range(6):
+        request = backend.request("reconstruct", job(tmp_path / f"out {number}", DEMO_PHOTOGRAPH, texture_size=2048))
+        asked_at = time.monotonic() + moments.uniform(0.0, 1.5)
+        cancelled_at = None
+        while True:
+            events = [event for event in backend.poll() if not isinstance(event, Progress)]
+            if events:
+                break
+            if cancelled_at is None and time.monotonic() > asked_at:
+                backend.cancel(request)
+                cancelled_at = time.monotonic()
+            time.sleep(0.005)
+        if isinstance(events[-1], Finished):
+            assert (tmp_path / f"out {number}" / "head.json").is_file()
+            continue
+        assert isinstance(events[-1], Failed) and events[-1].failure.code == "cancelled"
+        worst = max(worst, time.monotonic() - cancelled_at)
+        assert not (tmp_path / f"out {number}").exists()
+    assert worst < 1.0
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_our_own_faults_are_told_with_the_log_that_has_the_traceback(backend, tmp_path):
+    with pytest.raises(LifemaskError) as caught:
+        backend.wait(backend.request("reconstruct", {"output": str(tmp_path / "out")}))
+    assert "should not have" in caught.value.sentence and caught.value.fix.action == "open-log"
+    assert "KeyError" in Path(caught.value.log).read_text("utf-8")
+
+
+def test_it_refuses_an_add_on_of_another_version(backend):
+    with pytest.raises(LifemaskError) as caught:
+        backend.wait(backend.request("initialize", {"protocol": [2, 0]}))
+    assert caught.value.code == "protocol-mismatch"
+
+
+def test_when_the_gpu_memory_is_not_enough_the_processor_does_it_and_says_so(tmp_path, monkeypatch):
+    drawn_on = []
+
+    def draw(head, image, albedo, device="cpu"):
+        drawn_on.append(device)
+        if device != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return image
+
+    monkeypatch.setattr(pipeline, "choose_device", lambda wanted: "cuda")
+    monkeypatch.setattr(pipeline, "draw_overlay", draw)
+    options = ReconstructOptions(texture_size=128)
+    report = pipeline.reconstruct([DEMO_PHOTOGRAPH], tmp_path / "out", options)
+    assert drawn_on == ["cuda", "cpu"] and report.device == "cpu"
+    assert devices.GPU_TOO_SMALL in report.warnings
+    assert devices.GPU_TOO_SMALL in read_result(tmp_path / "out").warnings
+
+
+def test_other_errors_on_a_gpu_are_not_hidden(monkeypatch):
+    def work(device, notes):
+        raise RuntimeError("device-side assert triggered")
+
+    with pytest.raises(RuntimeError, match="assert"):
+        devices.with_cpu_fallback("cuda", work)
+
+
+def test_memory_that_ends_on_the_processor_is_no_matter_of_the_gpu():
+    def work(device, notes):
+        raise torch.OutOfMemoryError("out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        devices.with_cpu_fallback("cpu", work)
