@@ -55,7 +55,7 @@ def choice_of(chosen: preferences.LIFEMASK_preferences, repair: bool = False) ->
 
 def why_not(choice: SetupChoice):
     """The error of a set-up that may not start, or None."""
-    from ..backend.protocol import Fix, SetupError
+    from ...backend.environment import Fix, SetupError
 
     if choice.repair and choice.existing is not None:
         return SetupError(
