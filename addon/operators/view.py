@@ -15,6 +15,11 @@ class LIFEMASK_OT_show_camera_view(bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     photograph: bpy.props.IntProperty(name="Photograph", description="0 is the first", min=0)
+    show_texture: bpy.props.BoolProperty(
+        name="Show the Texture",
+        description="In solid shading, draw the head with its texture, to compare it with the photograph",
+        default=True,
+    )
 
     @classmethod
     def poll(cls, context):
@@ -32,6 +37,8 @@ class LIFEMASK_OT_show_camera_view(bpy.types.Operator):
         for space in _spaces(context):
             space.use_local_camera = False
             space.region_3d.view_perspective = "CAMERA"
+            if self.show_texture and space.shading.type == "SOLID":
+                space.shading.color_type = "TEXTURE"
         return {"FINISHED"}
 
 

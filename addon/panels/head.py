@@ -67,7 +67,7 @@ def draw_expression(layout: bpy.types.UILayout, context: bpy.types.Context) -> N
 
 
 def _draw_sliders(layout: bpy.types.UILayout, sliders: list[arkit_regions.Slider], blocks) -> None:
-    """Names on the left, which tell what a key does and try it; the values themselves, so that they can be keyframed."""
+    """Names on the left, which tell what a key does and try it; then the values themselves, which can be keyframed."""
     halves = layout.split(factor=NAME_SHARE)
     names, values = halves.column(align=True), halves.column(align=True)
     if any(len(slider.keys) > 1 for slider in sliders):

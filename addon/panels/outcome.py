@@ -93,9 +93,9 @@ def _draw_next_steps(layout: bpy.types.UILayout, context: bpy.types.Context, hea
         row.scale_y = 1.4
         row.operator("lifemask.select_head", text="Select the Head", icon="RESTRICT_SELECT_OFF").head_id = head_id
         return
+    large_button(layout, "lifemask.show_camera_view", "Camera View", "VIEW_CAMERA")
     grid = layout.grid_flow(row_major=True, columns=2, even_columns=True, align=True)
     grid.scale_y = 1.2
-    grid.operator("lifemask.show_camera_view", text="Camera View", icon="VIEW_CAMERA")
     grid.operator("lifemask.set_neutral", text="Neutral", icon="LOOP_BACK")
     grid.operator("lifemask.set_expression", text="As Photographed", icon="IMAGE_DATA")
     grid.operator("lifemask.export_head", text="Export", icon="EXPORT")
