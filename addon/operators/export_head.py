@@ -7,7 +7,7 @@ from pathlib import Path
 import bpy
 from bpy_extras.io_utils import ExportHelper
 
-from .. import exporting, paragraphs
+from .. import paragraphs
 from ..export_presets import PRESETS, ExportOptions, ExportOptionsError
 from ..head_record import record_of
 
@@ -84,6 +84,8 @@ class LIFEMASK_OT_export_head(bpy.types.Operator, ExportHelper):
         return changed
 
     def draw(self, context):
+        from .. import exporting
+
         layout = self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
@@ -102,6 +104,8 @@ class LIFEMASK_OT_export_head(bpy.types.Operator, ExportHelper):
             layout.prop(self, "displacement")
 
     def execute(self, context):
+        from .. import exporting
+
         head = chosen_head(context, self.head)
         if head is None:
             self.report({"ERROR"}, f"There is no head called {self.head}." if self.head else "Select a head first.")

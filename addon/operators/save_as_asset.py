@@ -6,7 +6,6 @@ from pathlib import Path
 
 import bpy
 
-from .. import head_asset
 from ..export_target import ExportError
 from .export_head import chosen_head, poll_head
 
@@ -48,6 +47,8 @@ class LIFEMASK_OT_save_as_asset(bpy.types.Operator):
         return poll_head(cls, context)
 
     def invoke(self, context, event):
+        from .. import head_asset
+
         head = chosen_head(context, self.head)
         if head is not None:
             details = head_asset.details_of(head)
@@ -63,6 +64,8 @@ class LIFEMASK_OT_save_as_asset(bpy.types.Operator):
             row.prop(self, name)
 
     def execute(self, context):
+        from .. import head_asset
+
         head = chosen_head(context, self.head)
         if head is None:
             self.report({"ERROR"}, f"There is no head called {self.head}." if self.head else "Select a head first.")
