@@ -24,6 +24,7 @@ SECONDS_BETWEEN_PICTURES = 0.02
 FACE_MARGIN = 0.35
 """Added around the box of a face, as a share of its larger side."""
 
+ICON_PIXELS = 32
 ORIENTATION_TAG = 0x0112
 HEADER_BYTES = 1 << 17
 """EXIF data are at the beginning of a JPEG file, in a segment of at most 64 kB."""
@@ -100,6 +101,9 @@ class Thumbnails:
             preview = self._previews.new(name)
             preview.image_size = (square.shape[1], square.shape[0])
             preview.image_pixels_float.foreach_set(square[::-1].ravel())
+            small = shrunk(square, ICON_PIXELS)  # what Blender 4.3 draws in a line of text
+            preview.icon_size = (ICON_PIXELS, ICON_PIXELS)
+            preview.icon_pixels_float.foreach_set(small[::-1].ravel())
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             log.warning("No thumbnail of %s: %s", path, error)
             return 0
@@ -134,6 +138,17 @@ def cut_square(picture: np.ndarray, box: Box | None) -> np.ndarray:
     left = min(max(round(middle_x - side / 2), 0), width - side)
     top = min(max(round(middle_y - side / 2), 0), height - side)
     return picture[top : top + side, left : left + side]
+
+
+def shrunk(square: np.ndarray, side: int) -> np.ndarray:
+    """A square picture (S, S, 4) as (side, side, 4): the mean of what falls into each pixel, or the nearest one."""
+    whole = len(square) // side
+    if not whole:
+        nearest = [row * len(square) // side for row in range(side)]
+        return square[nearest][:, nearest]
+    margin = (len(square) - whole * side) // 2
+    inner = square[margin : margin + whole * side, margin : margin + whole * side]
+    return inner.reshape(side, whole, side, whole, -1).mean(axis=(1, 3))
 
 
 def orientation(path: Path) -> int:

@@ -8,6 +8,7 @@ import bpy
 
 from .. import arkit_regions, expressions, head_record, paragraphs
 from ..operators.view import cameras_in
+from ..session import State, session
 from ..thumbnails import thumbnails
 
 OPEN_AT_FIRST = ("brow", "eye", "jaw")
@@ -37,7 +38,7 @@ def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     row = layout.row()
     row.scale_y = 1.4
     row.operator("lifemask.update_head", text="Update from Photographs", icon="FILE_REFRESH")
-    if len(context.scene.lifemask.photographs):
+    if session.state is State.READY and len(context.scene.lifemask.photographs):
         layout.operator("lifemask.update_head", text="Update from the List Above").use_list = True
     for warning in record.warnings:
         paragraphs.draw(layout, warning, paragraphs.width_of(context), "ERROR")

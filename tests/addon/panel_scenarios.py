@@ -307,7 +307,16 @@ def pictures(addon, arguments: dict) -> dict:
     facts["middle"] = module.cut_square(grid, None)[..., 0]
     facts["face"] = module.cut_square(grid, (0.5, 0.25, 0.2, 0.3))[..., 0]
     facts["corner"] = module.cut_square(grid, (0.9, 0.9, 0.1, 0.1))[..., 0]
+    facts["shrunk"] = module.shrunk(grid[:, :40], 8)[..., 0]
+    facts["grown"] = module.shrunk(grid[:4, :4], 8)[..., 0]
     icons = module.Thumbnails()
+    plain = Path(arguments["folder"]) / "plain.jpg"
+    icons._waiting["plain"] = (plain, None)
+    icons.load_next()
+    made = icons._previews["plain"]
+    facts["sizes"] = [list(made.image_size), list(made.icon_size)]
+    facts["icon_mean"] = float(np.mean(made.icon_pixels_float[:]))
+    icons.clear()
     broken = Path(arguments["folder"]) / "broken.png"
     facts["in_background"] = icons.icon_of(broken)
     icons._waiting["broken"] = (broken, None)

@@ -272,6 +272,15 @@ def test_thumbnails_are_squares_inside_the_picture(pictures):
     assert measured["corner"][-1, -1] == 40 * 60 - 1, "a face in the corner stays inside"
 
 
+def test_thumbnails_come_large_and_as_small_as_a_line_of_text(pictures):
+    measured, _ = pictures
+    grid = np.arange(40 * 60).reshape(40, 60)[:, :40]
+    assert np.allclose(measured["shrunk"], grid.reshape(8, 5, 8, 5).mean(axis=(1, 3)))
+    assert np.array_equal(measured["grown"], grid[:4, :4].repeat(2, axis=0).repeat(2, axis=1))
+    assert measured["sizes"] == [[64, 64], [32, 32]]
+    assert 0.2 < measured["icon_mean"] < 0.8
+
+
 def test_a_picture_that_cannot_be_read_has_no_thumbnail_and_breaks_nothing(pictures):
     measured, _ = pictures
     assert measured["in_background"] == 0
