@@ -62,7 +62,7 @@ def copied(head: bpy.types.Object, preset: Preset, options: ExportOptions, pictu
         try:
             copy = _bare_copy(head, scene, made, preset)
             kept, left_out = _choose_keys(head, copy, preset, options)
-            if options.displacement == "applied":
+            if options.displacement == "applied" and has_displacement(head):
                 _apply_surface_modifiers(copy, scene, made)
             elif not preset.as_it_stands:
                 copy.modifiers.clear()
@@ -124,7 +124,7 @@ def shown(scene: bpy.types.Scene) -> Iterator[None]:
 
 def has_displacement(head: bpy.types.Object) -> bool:
     """Whether there is a displacement that an export could apply to the copy."""
-    return any(modifier.type == "DISPLACE" and modifier.show_viewport for modifier in head.modifiers)
+    return any(modifier.type in ("DISPLACE", "MULTIRES") and modifier.show_viewport for modifier in head.modifiers)
 
 
 def values_of_photographs(head: bpy.types.Object) -> list[dict[str, float]]:
