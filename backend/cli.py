@@ -267,7 +267,7 @@ def setup(chosen: argparse.Namespace, arguments: list[str]) -> int:
 
 
 def serve(chosen: argparse.Namespace, arguments: list[str]) -> int:
-    start.inside("runtime", "backend", arguments)
+    """Serves in the environment that it was started in, which may be somebody else's, and installs nothing."""
     from .serve import run
 
     return run(chosen.parent_pid, chosen.idle_exit)

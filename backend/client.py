@@ -396,6 +396,10 @@ class _Process:
         self.close()
 
     def close(self) -> None:
+        """Forget the child, which has ended, and end what it started."""
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError):
+                os.killpg(self.child.pid, signal.SIGKILL)
         self._outgoing.put(None)
         self._log_file.close()
         _LIVING.discard(self)

@@ -25,7 +25,10 @@ def run(parent: int | None, idle_exit: float) -> int:
         idle_exit: seconds without a request after which the process ends; 0 for never.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    code = server.serve(HANDLERS, parent=parent, idle_exit=idle_exit)
+    try:
+        code = server.serve(HANDLERS, parent=parent, idle_exit=idle_exit)
+    except SystemExit as ended:
+        code = ended.code
     logging.shutdown()
     sys.stderr.flush()
     os._exit(code)  # libraries with threads of their own may hang on the ordinary way out

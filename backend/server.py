@@ -4,7 +4,6 @@ Standard library only, so that tests can put a small fake behind the same door. 
 protocol; whatever libraries print goes to standard error, which the parent sends to a log file.
 """
 
-import _thread
 import contextlib
 import logging
 import os
@@ -56,6 +55,8 @@ class Call:
             share: of the whole, 0 to 1.
             detail: more words, such as a count.
         """
+        if self.cancelled():
+            raise KeyboardInterrupt  # the first one was lost in a library
         now = time.monotonic()
         if stage == self._stage and now - self._sent < SECONDS_BETWEEN_PROGRESS:
             return
@@ -77,7 +78,8 @@ def serve(handlers: dict[str, Handler], *, log_path: str = "", parent: int | Non
     Args:
         handlers: by method.
         log_path: where standard error goes, told in every error.
-        parent: its process id; the process ends when that is not its parent any more.
+        parent: its process id; the process ends when that is not its parent any more. Not on Windows, where a virtual
+            environment's Python is a grandchild; the end of standard input has to do there.
         idle_exit: seconds without a request after which the process ends; 0 for never.
 
     Returns:
@@ -101,7 +103,7 @@ class _Server:
     def run(self) -> int:
         signal.signal(signal.SIGINT, self._on_interrupt)
         threading.Thread(target=self._read, name="lifemask requests", daemon=True).start()
-        if self.parent is not None and hasattr(os, "getppid"):
+        if self.parent is not None and sys.platform != "win32":
             threading.Thread(target=self._watch_parent, name="lifemask parent", daemon=True).start()
         while True:
             try:
@@ -132,6 +134,8 @@ class _Server:
                 self.may_interrupt = False
         except (KeyboardInterrupt, Cancelled):
             failure = Failure("cancelled", Cancelled().sentence, log=self.log_path, kind="cancelled")
+        except SystemExit:  # a signal asked this process to end
+            raise
         except BaseException as error:
             failure = self._failure(error)
         with self.lock:
@@ -203,7 +207,7 @@ class _Server:
         with self.lock:
             if self.running is not None and self.running.number == number:
                 self.running._cancelled.set()
-                _thread.interrupt_main()
+                _interrupt_main_thread()
             elif isinstance(number, int):
                 self.dropped.add(number)
 
@@ -221,8 +225,10 @@ class _Server:
         with self.lock:
             if self.running is not None:
                 self.running._cancelled.set()
-                _thread.interrupt_main()
+                _interrupt_main_thread()
         time.sleep(SECONDS_TO_CLEAN_UP)
+        if sys.platform != "win32" and os.getpgrp() == os.getpid():
+            os.killpg(os.getpid(), signal.SIGKILL)  # together with what this process started
         os._exit(0)
 
     def _send(self, message: dict) -> None:
@@ -230,6 +236,14 @@ class _Server:
         with self.writing, contextlib.suppress(OSError):  # nobody reads any more: the end of input says so too
             while line:
                 line = line[os.write(self.channel, line) :]
+
+
+def _interrupt_main_thread() -> None:
+    """As Ctrl-C does. Also wakes a main thread that sleeps or waits, which `_thread.interrupt_main` does not."""
+    if sys.platform == "win32":
+        signal.raise_signal(signal.SIGINT)
+    else:
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
 def _claim_standard_output() -> int:

@@ -5,7 +5,7 @@ Standard library and numpy only, so that the add-on is tested without torch. $LI
     seconds         how long a reconstruction takes (0.2)
     result          a result folder to hand out; without it `reconstruct` makes an empty folder
     fail            {"code", "sentence", "kind", "fix"}: every reconstruction fails so
-    fail_for        {name of a photograph: {...}}: those with it fail so
+    fail_for        {name of a photograph: {...}}: those with it fail so, in find_faces too
     crash_at        share at which the process dies by SIGKILL (os._exit on Windows)
     crash_for       [names of photographs] at which it dies
     crash_once      a file: the process dies only while the file is not there, and makes it first
@@ -14,6 +14,7 @@ Standard library and numpy only, so that the add-on is tested without torch. $LI
     protocol        what it says its protocol is
     silent          it never answers
     ignore_cancel   it does not stop when asked
+    end_on_sigterm  it ends by SystemExit when terminated, as `python -m backend` does
     faces           for find_faces: [{"number", "box", "usable"}]
     warnings, landmark_error, device    of the result
 """
@@ -45,6 +46,8 @@ def main() -> int:
         time.sleep(600)
     parent = int(sys.argv[sys.argv.index("--parent-pid") + 1]) if "--parent-pid" in sys.argv else None
     idle = float(sys.argv[sys.argv.index("--idle-exit") + 1]) if "--idle-exit" in sys.argv else 0.0
+    if told.get("end_on_sigterm"):
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     handlers = {
         "initialize": lambda params, call: initialize(told, params),
         "find_faces": lambda params, call: find_faces(told, params),
@@ -70,6 +73,8 @@ def initialize(told: dict, params: dict) -> dict:
 
 def find_faces(told: dict, params: dict) -> dict:
     check_there(params["path"])
+    if reason := told.get("fail_for", {}).get(Path(params["path"]).name):
+        raise error_of(reason)
     faces = told.get("faces", [{"number": 1, "box": [0.3, 0.3, 0.4, 0.4], "usable": True}])
     return {"width": 300, "height": 400, "faces": faces}
 

@@ -120,6 +120,66 @@ def test_a_cancel_stops_within_a_second_and_leaves_nothing(start, photograph, tm
     assert {entry.name for entry in tmp_path.iterdir()} == {"Anna Ünal.jpg", "logs"}
 
 
+@pytest.fixture
+def blocked(tmp_path: Path) -> Iterator[Backend]:
+    """A backend whose one method, `wait`, waits for a child of its own for a minute."""
+    script = tmp_path / "blocked.py"
+    script.write_text(
+        f"""
+import subprocess, sys
+sys.path.insert(0, {str(ROOT)!r})
+from backend import server
+
+def wait(params, call):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    call.progress("waiting", 0.5, str(child.pid))
+    if params.get("stubborn"):
+        call.cancelled = lambda: False
+        while True:
+            try:
+                child.wait()
+            except KeyboardInterrupt:
+                pass
+    child.wait()
+
+sys.exit(server.serve({{"initialize": lambda params, call: {{"protocol": [1, 0]}}, "wait": wait}}))
+""",
+        "utf-8",
+    )
+    backend = Backend([sys.executable, str(script)], tmp_path / "logs")
+    yield backend
+    backend.stop(0.2)
+
+
+@posix
+def test_a_cancel_wakes_a_process_that_waits_for_another_one(blocked):
+    request = blocked.request("wait", {})
+    wait_for_stage(blocked)
+    pid, began = blocked.pid, time.monotonic()
+    blocked.cancel(request)
+    assert outcome(blocked, request).failure.code == "cancelled"
+    assert time.monotonic() - began < 1.0 and blocked.pid == pid
+
+
+@posix
+def test_what_the_process_started_ends_with_it(blocked):
+    request = blocked.request("wait", {"stubborn": True})
+    (progress,) = [e for e in events_until(blocked, lambda e: isinstance(e, Progress)) if isinstance(e, Progress)]
+    blocked.cancel(request)
+    assert outcome(blocked, request).failure.code == "cancelled"
+    wait_until_gone(int(progress.detail), client.KILL_SECONDS + 1.0)
+
+
+@posix
+def test_a_process_that_is_asked_to_end_while_it_works_leaves_no_half_result(start, photograph, tmp_path):
+    backend = start(seconds=30.0, end_on_sigterm=True)
+    request = backend.request("reconstruct", job(photograph, tmp_path / "out"))
+    wait_for_stage(backend)
+    os.kill(backend.pid, signal.SIGTERM)
+    assert outcome(backend, request, 3.0).failure.code == "backend-crashed"
+    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+
+
 def test_after_a_cancel_the_same_process_works_on(start, photograph, tmp_path):
     backend = start(seconds=0.5)
     request = backend.request("reconstruct", job(photograph, tmp_path / "out"))

@@ -17,6 +17,8 @@ from backend.errors import LifemaskError
 from backend.options import ReconstructOptions
 from backend.result_folder import read_result
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory) -> Iterator[Backend]:
@@ -112,6 +114,19 @@ def test_it_refuses_an_add_on_of_another_version(backend):
     with pytest.raises(LifemaskError) as caught:
         backend.wait(backend.request("initialize", {"protocol": [2, 0]}))
     assert caught.value.code == "protocol-mismatch"
+
+
+def test_an_environment_without_the_packages_is_a_sentence_and_nothing_is_installed(tmp_path):
+    bare = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from backend.cli import main; sys.exit(main(['serve']))"
+    variables = {**os.environ, "LIFEMASK_HOME": str(tmp_path / "home")}
+    process = Backend([sys.executable, "-S", "-c", bare], tmp_path / "logs", variables=variables)
+    try:
+        with pytest.raises(LifemaskError) as caught:
+            process.wait(process.request("find_faces", {"path": str(DEMO_PHOTOGRAPH)}))
+    finally:
+        process.stop()
+    assert caught.value.code == "broken-package" and caught.value.fix.action == "repair-environment"
+    assert caught.value.sentence.startswith("torch ") and not (tmp_path / "home").exists()
 
 
 def test_when_the_gpu_memory_is_not_enough_the_processor_does_it_and_says_so(tmp_path, monkeypatch):
