@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,26 +187,24 @@ class _Batch:
         self.stop = threading.Event()
         self.crashes = 0
         self.error: BaseException | None = None
+        self.finished = threading.Event()  # not Thread.join, which forgets a thread when Ctrl-C comes meanwhile
         self.jobs = [Job(options, make_worker, self.stop) for _ in range(min(options.jobs, len(plan.people)))]
+        self.working = len(self.jobs)
 
     def run(
         self, progress: Callable[[BatchProgress], None] | None, cancelled: Callable[[], bool] | None
     ) -> BatchReport:
-        threads = [
-            threading.Thread(target=self._work, args=(job,), name="lifemask batch", daemon=True) for job in self.jobs
-        ]
-        for thread in threads:
-            thread.start()
+        for job in self.jobs:
+            threading.Thread(target=self._work, args=(job,), name="lifemask batch", daemon=True).start()
         try:
-            while any(thread.is_alive() for thread in threads):
-                threads[0].join(SECONDS_BETWEEN_LOOKS) if threads[0].is_alive() else time.sleep(SECONDS_BETWEEN_LOOKS)
+            while not self.finished.wait(SECONDS_BETWEEN_LOOKS):
                 if cancelled is not None and cancelled():
                     self.end("Stopped.")
                 if progress is not None:
                     progress(self.progress())
         except BaseException as error:
             self.end("Stopped with Ctrl-C." if isinstance(error, KeyboardInterrupt) else "Stopped.")
-            _join(threads)
+            self.finished.wait(SECONDS_TO_END)
             with contextlib.suppress(UsageError):
                 self.report.write()
             raise
@@ -228,6 +225,10 @@ class _Batch:
             self.end(str(error))
         finally:
             job.close()
+            with self.lock:
+                self.working -= 1
+                if not self.working:
+                    self.finished.set()
 
     def end(self, reason: str, code: str = "cancelled") -> None:
         """No more people are begun, and those at work are stopped. The first reason stays."""
@@ -280,12 +281,6 @@ def _serving(jobs: int) -> MakeWorker:
         return Backend(command, environment.home() / "logs", variables=variables, name="batch")
 
     return make
-
-
-def _join(threads: list[threading.Thread]) -> None:
-    last_moment = time.monotonic() + SECONDS_TO_END
-    for thread in threads:
-        thread.join(max(0.0, last_moment - time.monotonic()))
 
 
 def _told_options(options: BatchOptions) -> dict[str, object]:

@@ -110,7 +110,7 @@ def _of_sub_folders(source: Path, output: Path | None) -> Plan:
         raise UsageError("no-sub-folders", f"There is no sub-folder in {source}. With --per-person each is a person.")
     people, notes = [], list(_notes(source, others))
     if loose:
-        notes.append(f"{_counted(len(loose), 'photograph')} beside the folders of people in {source} were passed over.")
+        notes.append(f"Passed over, as they lie beside the folders of people in {source}: {_some_names(loose)}")
     for name, folder in zip(_unique_names(folder.name for folder in folders), folders, strict=True):
         try:
             photographs, others, _ = _look_into(folder)
@@ -201,12 +201,12 @@ def _look_into(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
 def _notes(folder: Path, others: list[Path]) -> tuple[str, ...]:
     if not others:
         return ()
-    shown = ", ".join(path.name for path in others[:3]) + (" ..." if others[3:] else "")
-    return (f"{_counted(len(others), 'file')} in {folder} that no photograph is called like were passed over: {shown}",)
+    return (f"Passed over in {folder}, as no photographs by their names: {_some_names(others)}",)
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _some_names(paths: list[Path]) -> str:
+    more = f" and {len(paths) - 3} more" if paths[3:] else ""
+    return ", ".join(path.name for path in paths[:3]) + more
 
 
 def _unique_names(texts: Iterable[str]) -> list[str]:

@@ -1,0 +1,565 @@
+"""Batches: who is in one, what a bad photograph costs, what is made again, and what is left when it is stopped."""
+
+import csv
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend import batch, batch_command, batch_job, cli, options
+from backend.batch import BatchOptions, batch_from_request, run_batch
+from backend.batch_plan import LONGEST_NAME_BYTES, read_plan, safe_name
+from backend.client import Backend
+from backend.environment import clean_variables
+from backend.errors import Cancelled, UsageError
+from backend.options import ReconstructOptions
+
+ROOT = Path(batch.__file__).resolve().parent.parent
+FAKE = ROOT / "tests" / "fake_backend.py"
+NO_FACE = {"code": "no-face", "sentence": "No face was found in it."}
+ALL_FIVE = ("Ada.jpg", "Béla.png", "Chloë.jpeg", "Dana.webp", "李小龙.tif")
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    folder = tmp_path / "Fotos, alte"
+    folder.mkdir()
+    for name in ALL_FIVE:
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Path:
+    """What the fake hands out: small files of the right names."""
+    folder = tmp_path / "handed out"
+    folder.mkdir()
+    for name in ("head.json", "head.npz", "head.fbx", "head.obj", "albedo.png"):
+        (folder / name).write_text(f"this is {name}")
+    return folder
+
+
+@pytest.fixture
+def workers(tmp_path: Path, result: Path):
+    """A function that makes a maker of workers on the fake backend, whose behaviour is given by name."""
+
+    def describe(**behaviour: object):
+        told = {"seconds": 0.02, "result": str(result), "landmark_error": 0.0125, **behaviour}
+        variables = clean_variables() | {"LIFEMASK_FAKE": json.dumps(told)}
+        command = [sys.executable, str(FAKE), "--parent-pid", str(os.getpid())]
+        return lambda: Backend(command, tmp_path / "logs", variables=variables, name="batch")
+
+    return describe
+
+
+def asked(tmp_path: Path, formats: tuple[str, ...] = ("obj", "fbx"), **how: object) -> BatchOptions:
+    return BatchOptions(tmp_path / "heads", ReconstructOptions(formats=formats), **how)
+
+
+def states(report) -> dict[str, str]:
+    return {row.name: row.state for row in report.rows}
+
+
+def half_made(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob(".*")]
+
+
+# Who is in a batch
+
+
+def test_each_photograph_of_a_folder_is_a_person_and_other_files_are_named(photographs: Path):
+    for name in ("notes.txt", ".hidden.jpg", "Thumbs.db"):
+        (photographs / name).write_text("")
+    (photographs / "folder.jpg").mkdir()
+    plan = read_plan(photographs)
+    assert [person.name for person in plan.people] == ["Ada", "Béla", "Chloë", "Dana", "李小龙"]
+    assert all(len(person.photographs) == 1 for person in plan.people)
+    (note,) = plan.notes
+    assert "notes.txt" in note and "Thumbs.db" in note and ".hidden" not in note
+
+
+def test_with_per_person_each_folder_is_a_person_and_the_output_is_nobody(tmp_path: Path):
+    for name in (
+        "Ada/front.jpg",
+        "Ada/left.JPG",
+        "Ada/readme.md",
+        "Bo/one.png",
+        "Cy/film.mp4",
+        "heads/Ada/photo_1.jpg",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "loose.jpg").write_text("")
+    plan = read_plan(tmp_path, per_person=True, output=tmp_path / "heads")
+    assert [(person.name, [path.name for path in person.photographs]) for person in plan.people] == [
+        ("Ada", ["front.jpg", "left.JPG"]),
+        ("Bo", ["one.png"]),
+        ("Cy", []),
+    ]
+    assert any("loose.jpg" in note for note in plan.notes)
+
+
+def test_a_csv_names_people_photographs_and_faces(tmp_path: Path):
+    text = "Name;Photograph;Face\r\nAda;a/1.jpg | a/2.jpg;\r\n\r\nBo;b.jpg;2\r\nAda;/elsewhere/3.jpg;1\r\n"
+    (tmp_path / "people.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    ada, bo = read_plan(tmp_path / "people.csv").people
+    assert ada.photographs == (tmp_path / "a/1.jpg", tmp_path / "a/2.jpg", Path("/elsewhere/3.jpg"))
+    assert ada.faces == (None, None, 1)
+    assert (bo.name, bo.photographs, bo.faces) == ("Bo", (tmp_path / "b.jpg",), (2,))
+
+
+WRONG_TABLES = {
+    "other columns": ("person,file\nAda,a.jpg\n", "columns name and photograph, and there are: person, file"),
+    "empty": ("", "there are: none"),
+    "nobody": ("name,photograph\n", "it names nobody"),
+    "no name": ("name,photograph\n ,a.jpg\n", "line 2 has no name"),
+    "too many fields": ("name,photograph\nAda,a.jpg,b.jpg\n", "line 2 has more fields"),
+    "face zero": ("name,photograph,face\nAda,a.jpg,0\n", "face 0"),
+    "face in words": ("name,photograph,face\nAda,a.jpg,left\n", "face left"),
+    "torn": ('name,photograph\nAda,"a.jpg\n', "cannot be read as a table"),
+    "a picture": (b"\xff\xd8\xff\xe0\x00", "is not a text file"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_TABLES)
+def test_a_wrong_csv_is_told_in_a_sentence_that_shows_the_form(case: str, tmp_path: Path):
+    content, words = WRONG_TABLES[case]
+    path = tmp_path / "people.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UsageError) as error:
+        read_plan(path)
+    assert words in error.value.sentence and "name,photograph" in error.value.sentence
+
+
+def test_an_input_that_holds_nobody_is_refused_with_what_to_do(tmp_path: Path):
+    (tmp_path / "Ada").mkdir()
+    with pytest.raises(UsageError, match="no photograph in"):
+        read_plan(tmp_path)
+    (tmp_path / "Ada" / "a.jpg").write_text("")
+    with pytest.raises(UsageError, match="--per-person"):
+        read_plan(tmp_path)
+    with pytest.raises(UsageError, match="no sub-folder"):
+        read_plan(tmp_path / "Ada", per_person=True)
+    with pytest.raises(UsageError, match="one photograph"):
+        read_plan(tmp_path / "Ada" / "a.jpg")
+    with pytest.raises(UsageError, match="There is no folder"):
+        read_plan(tmp_path / "nowhere")
+
+
+@given(st.text())
+def test_any_text_becomes_a_folder_name_that_every_file_system_takes(text: str):
+    name = safe_name(text)
+    assert name and len(name.encode()) <= LONGEST_NAME_BYTES
+    assert not set(name) & set('<>:"/\\|?*\0\n') and name[-1] not in ". " and name[0] != "."
+    assert name.split(".")[0].lower() not in ("con", "nul", "aux", "prn", "com1")
+    assert safe_name(name) == name
+
+
+def test_people_of_the_same_name_get_folders_of_their_own_even_where_case_does_not_count(tmp_path: Path):
+    for name in ("ada.jpg", "ada.png", "Ada.tif"):
+        (tmp_path / name).write_text("")
+    names = [person.name for person in read_plan(tmp_path).people]
+    assert len({name.casefold() for name in names}) == 3
+
+
+# What comes of it
+
+
+def test_one_bad_photograph_is_a_row_with_its_reason_and_one_process_makes_the_rest(photographs, tmp_path, workers):
+    report = run_batch(
+        read_plan(photographs), asked(tmp_path), make_worker=workers(fail_for={"Béla.png": NO_FACE}, warnings=["Dim."])
+    )
+    assert states(report) == {"Ada": "made", "Béla": "failed", "Chloë": "made", "Dana": "made", "李小龙": "made"}
+    bad = report.rows[1]
+    assert (bad.code, bad.sentence, bad.folder) == ("no-face", "No face was found in it.", "")
+    good = report.rows[0]
+    assert (good.landmark_error, good.warnings, good.missing) == (0.0125, ("Dim.",), ())
+    assert good.seconds > 0
+    if sys.platform == "linux":
+        assert 1 < good.memory_mb < 1000
+    assert {path.name for path in (tmp_path / "heads").iterdir() if path.is_dir()} == {"Ada", "Chloë", "Dana", "李小龙"}
+    assert (tmp_path / "heads" / "李小龙" / "head.fbx").is_file()
+    assert not report.is_complete and report.sentence == "4 heads made, 1 failed."
+    assert len(list((tmp_path / "logs").iterdir())) == 1  # a log a process
+
+
+def test_the_report_is_whole_after_every_person(photographs, tmp_path, workers):
+    seen = []
+
+    def look(progress) -> None:
+        told = json.loads((tmp_path / "heads" / "report.json").read_text("utf-8"))
+        seen.append((len(told["people"]), told["totals"]["left"]))
+        assert len(told["people"]) >= progress.done
+
+    run_batch(read_plan(photographs), asked(tmp_path), look, make_worker=workers(fail_for={"Dana.webp": NO_FACE}))
+    assert seen[-1] == (5, 0) and len(set(seen)) > 2 and all(done + left == 5 for done, left in seen)
+    told = json.loads((tmp_path / "heads" / "report.json").read_text("utf-8"))
+    totals = told["totals"]
+    assert (totals["made"], totals["failed"], totals["people"]) == (4, 1, 5)
+    assert totals["seconds_a_head"] == pytest.approx(totals["seconds"] / 5, abs=0.1)
+    with (tmp_path / "heads" / "report.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["name"], row["state"], row["sentence"]) for row in rows] == [
+        (person["name"], person["state"], person["sentence"]) for person in told["people"]
+    ]
+    assert half_made(tmp_path / "heads") == []
+
+
+def test_a_photograph_that_brings_the_process_down_costs_its_row_and_leaves_nothing(photographs, tmp_path, workers):
+    report = run_batch(read_plan(photographs), asked(tmp_path), make_worker=workers(crash_for=["Chloë.jpeg"]))
+    assert states(report) == {"Ada": "made", "Béla": "made", "Chloë": "failed", "Dana": "made", "李小龙": "made"}
+    crashed = report.rows[2]
+    assert crashed.code == "backend-crashed" and Path(crashed.log).is_file()
+    assert half_made(tmp_path / "heads") == [] and not (tmp_path / "heads" / "Chloë").exists()
+    assert len(list((tmp_path / "logs").iterdir())) == 2
+
+
+def test_a_person_is_made_from_those_photographs_that_can_be_used(tmp_path, workers):
+    for name in ("front.jpg", "back.jpg", "left.jpg"):
+        (tmp_path / "Ada" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "Ada" / name).write_text("")
+    (tmp_path / "people.csv").write_text("name,photograph\nAda,Ada/front.jpg|Ada/back.jpg|Ada/gone.jpg|Ada/left.jpg\n")
+    make = workers(fail_for={"back.jpg": NO_FACE})
+    report = run_batch(read_plan(tmp_path / "people.csv"), asked(tmp_path), make_worker=make)
+    (row,) = report.rows
+    assert row.state == "made"
+    assert [(Path(entry.photograph).name, entry.code) for entry in row.left_out] == [
+        ("gone.jpg", "no-such-file"),
+        ("back.jpg", "no-face"),
+    ]
+
+
+def test_a_person_without_photographs_or_with_none_that_is_there_is_a_row(tmp_path, workers):
+    (tmp_path / "people.csv").write_text("name,photograph\nAda,\nBo,gone.jpg\n")
+    report = run_batch(read_plan(tmp_path / "people.csv"), asked(tmp_path), make_worker=workers())
+    assert [(row.state, row.code) for row in report.rows] == [("failed", "no-photographs"), ("failed", "no-such-file")]
+
+
+def test_a_file_that_was_asked_for_and_is_not_there_is_said_and_made_again_with_resume(photographs, tmp_path, workers):
+    plan, formats = read_plan(photographs), ("obj", "usd")
+    report = run_batch(plan, asked(tmp_path, formats), make_worker=workers())
+    assert not report.is_complete
+    assert {(row.state, row.missing, row.code) for row in report.rows} == {("made", ("usd",), "files-missing")}
+    again = run_batch(plan, asked(tmp_path, formats, resume=True), make_worker=workers())
+    assert set(states(again).values()) == {"made"}
+    fewer = run_batch(plan, asked(tmp_path, ("obj",), resume=True), make_worker=workers())
+    assert set(states(fewer).values()) == {"skipped"}
+
+
+# Going on
+
+
+def no_worker():
+    pytest.fail("a process was started for heads that are complete")
+
+
+def test_resume_starts_nothing_where_all_is_complete_and_remembers_what_was_said(photographs, tmp_path, workers):
+    first = run_batch(read_plan(photographs), asked(tmp_path), make_worker=workers(warnings=["Dim."]))
+    again = run_batch(read_plan(photographs), asked(tmp_path, resume=True), make_worker=no_worker)
+    assert set(states(again).values()) == {"skipped"} and again.is_complete
+    assert [(row.landmark_error, row.warnings) for row in again.rows] == [
+        (row.landmark_error, row.warnings) for row in first.rows
+    ]
+
+
+def test_resume_makes_again_what_is_half_done_or_from_another_photograph(photographs, tmp_path, workers):
+    run_batch(read_plan(photographs), asked(tmp_path), make_worker=workers())
+    heads = tmp_path / "heads"
+    (heads / "Ada" / "head.batch.json").unlink()  # ended before the mark was set
+    (heads / "Béla" / "head.npz").write_text("torn")
+    (heads / "Chloë" / "head.fbx").unlink()
+    (photographs / "Dana.webp").write_text("another picture")
+    (heads / "李小龙" / "my notes.txt").write_text("kept")
+    report = run_batch(read_plan(photographs), asked(tmp_path, resume=True), make_worker=workers())
+    assert states(report) == {"Ada": "made", "Béla": "made", "Chloë": "made", "Dana": "made", "李小龙": "skipped"}
+    assert (heads / "Béla" / "head.npz").read_text() == "this is head.npz"
+    assert (heads / "李小龙" / "my notes.txt").exists()
+
+
+CHANGES = {
+    "texture size": {"texture_size": 512},
+    "no texture": {"texture": False},
+    "lens": {"focal_length_mm": 50.0},
+    "preset": {"export_options": '{"preset": "unreal"}'},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_resume_makes_again_what_was_made_with_other_options(change, tmp_path, workers):
+    (tmp_path / "Ada.jpg").write_text("")
+    (tmp_path / "people.csv").write_text("name,photograph\nAda,Ada.jpg\n")
+    plan = read_plan(tmp_path / "people.csv")
+    run_batch(plan, asked(tmp_path), make_worker=workers())
+    head = ReconstructOptions(formats=("obj", "fbx"), **CHANGES[change])
+    report = run_batch(plan, BatchOptions(tmp_path / "heads", head, resume=True), make_worker=workers())
+    assert states(report) == {"Ada": "made"}
+
+
+def test_results_that_are_there_are_never_replaced_unasked(photographs, tmp_path, workers):
+    run_batch(read_plan(photographs), asked(tmp_path), make_worker=workers())
+    with pytest.raises(UsageError, match="--resume"):
+        run_batch(read_plan(photographs), asked(tmp_path), make_worker=no_worker)
+    report = run_batch(read_plan(photographs), asked(tmp_path, overwrite=True), make_worker=workers())
+    assert report.count("made") == 5
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone_and_is_a_row(photographs, tmp_path, workers):
+    (tmp_path / "heads" / "Dana").mkdir(parents=True)
+    (tmp_path / "heads" / "Dana" / "diary.txt").write_text("mine")
+    report = run_batch(read_plan(photographs), asked(tmp_path, overwrite=True), make_worker=workers())
+    assert report.rows[3].code == "output-not-empty" and report.count("made") == 4
+    assert [path.name for path in (tmp_path / "heads" / "Dana").iterdir()] == ["diary.txt"]
+
+
+# Stopping
+
+
+def test_a_stopped_batch_removes_the_present_head_says_so_and_goes_on_later(photographs, tmp_path, workers):
+    plan = read_plan(photographs)
+    started = time.monotonic()
+    stop = threading.Event()
+
+    def look(progress) -> None:
+        if progress.done == 2 and progress.at_work:
+            stop.set()
+
+    report = run_batch(plan, asked(tmp_path), look, stop.is_set, make_worker=workers(seconds=0.5))
+    assert time.monotonic() - started < 8
+    assert states(report) == {"Ada": "made", "Béla": "made", "Chloë": "cancelled"}
+    assert (report.left, report.stopped_code) == (2, "cancelled")
+    told = json.loads((tmp_path / "heads" / "report.json").read_text("utf-8"))
+    assert told["stopped"] and told["totals"]["left"] == 2 and told["people"][2]["state"] == "cancelled"
+    assert half_made(tmp_path / "heads") == []
+    rest = run_batch(plan, asked(tmp_path, resume=True), make_worker=workers())
+    assert list(states(rest).values()) == ["skipped", "skipped", "made", "made", "made"]
+
+
+def test_a_worker_that_does_not_listen_is_ended_and_leaves_no_half_result(photographs, tmp_path, workers):
+    stop = threading.Event()
+
+    def look(progress) -> None:
+        if progress.at_work and progress.share > 0.002:
+            stop.set()
+
+    make = workers(seconds=60, ignore_cancel=True)
+    started = time.monotonic()
+    report = run_batch(read_plan(photographs), asked(tmp_path), look, stop.is_set, make_worker=make)
+    assert time.monotonic() - started < 9
+    assert states(report) == {"Ada": "cancelled"}
+    assert half_made(tmp_path / "heads") == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_exits_with_130_leaves_no_half_result_and_no_process(photographs, tmp_path, result):
+    told = json.dumps({"seconds": 30, "result": str(result)})
+    program = f"""
+import sys
+from pathlib import Path
+from backend import batch, batch_command, cli
+from backend.client import Backend
+batch._serving = lambda jobs: lambda: Backend([sys.executable, {str(FAKE)!r}], Path({str(tmp_path / "logs")!r}))
+cli.start.inside = lambda *_: None
+sys.exit(cli.main(["batch", {str(photographs)!r}, "--output", {str(tmp_path / "heads")!r}]))
+"""
+    variables = os.environ | {"LIFEMASK_FAKE": told, "LIFEMASK_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", program], env=variables, stderr=subprocess.PIPE, text=True)
+    working = None
+    for _ in range(200):
+        working = next((tmp_path / "heads").glob(".Ada.partial-*"), None) if (tmp_path / "heads").is_dir() else None
+        if working or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    assert working is not None, process.stderr.read()
+    child = int(working.name.rpartition("-")[2])
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode == 130
+    assert "0 of 5" in said and "--resume" in said and "Traceback" not in said
+    assert half_made(tmp_path / "heads") == []
+    assert sorted(path.name for path in (tmp_path / "heads").iterdir()) == ["report.csv", "report.json"]
+    report = json.loads((tmp_path / "heads" / "report.json").read_text("utf-8"))
+    assert report["stopped"] == "Stopped with Ctrl-C." and report["people"][0]["state"] == "cancelled"
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_a_photograph_that_takes_for_ever_is_given_up(photographs, tmp_path, workers, monkeypatch):
+    monkeypatch.setattr(batch_job, "LONGEST_SECONDS", 0.3)
+    (photographs / "Ada.jpg").rename(tmp_path / "Ada.jpg")
+    (tmp_path / "people.csv").write_text("name,photograph\nAda,Ada.jpg\n")
+    report = run_batch(read_plan(tmp_path / "people.csv"), asked(tmp_path), make_worker=workers(seconds=60))
+    assert [(row.state, row.code) for row in report.rows] == [("failed", "took-too-long")]
+
+
+FULL = {"code": "disk-full", "sentence": "The disk is full.", "kind": "usage"}
+DAMAGED = {"code": "broken-package", "sentence": "cv2 is damaged.", "kind": "setup"}
+HOPELESS = {
+    "disk full": ({"fail": FULL}, "disk-full", 1),
+    "damaged package": ({"fail": DAMAGED}, "broken-package", 1),
+    "other protocol": ({"protocol": [9, 0]}, "protocol-mismatch", 1),
+    "crashes always": ({"crash_at": 0.0}, "backend-crashed", batch.CRASHES_IN_A_ROW),
+}
+
+
+@pytest.mark.parametrize("case", HOPELESS)
+def test_what_would_fail_for_everybody_ends_the_batch_with_its_reason(case, photographs, tmp_path, workers):
+    for number in range(3):
+        (photographs / f"Z{number}.jpg").write_text("")
+    behaviour, code, rows = HOPELESS[case]
+    report = run_batch(read_plan(photographs), asked(tmp_path), make_worker=workers(**behaviour))
+    assert report.stopped_code == code and report.stopped
+    assert len(report.rows) == rows and report.left == 8 - rows
+    assert half_made(tmp_path / "heads") == []
+
+
+def test_two_jobs_work_at_the_same_time_in_processes_of_their_own(photographs, tmp_path, workers):
+    together = set()
+
+    def look(progress) -> None:
+        together.add(len(progress.at_work))
+
+    report = run_batch(read_plan(photographs), asked(tmp_path, jobs=2), look, make_worker=workers(seconds=0.2))
+    assert report.count("made") == 5 and max(together) == 2
+    assert len(list((tmp_path / "logs").iterdir())) == 2
+
+
+UNWRITABLE = {
+    "output is a file": ("file", None),
+    "output below a file": ("file/heads", None),
+    "report below a file": ("heads", "file/report.json"),
+}
+
+
+@pytest.mark.parametrize("case", UNWRITABLE)
+def test_an_output_or_report_that_cannot_be_written_is_refused_before_any_work(case, photographs, tmp_path):
+    (tmp_path / "file").write_text("")
+    output, report = UNWRITABLE[case]
+    options = BatchOptions(tmp_path / output, ReconstructOptions(), report=tmp_path / report if report else None)
+    with pytest.raises(UsageError):
+        run_batch(read_plan(photographs), options, make_worker=no_worker)
+
+
+# Ways in
+
+
+class Call:
+    """What the server gives a method."""
+
+    def __init__(self):
+        self.told, self.stopped = [], False
+
+    def progress(self, stage, share, detail="") -> None:
+        self.told.append((stage, share, detail))
+
+    def cancelled(self) -> bool:
+        return self.stopped
+
+
+def test_the_panel_gets_a_sentence_totals_and_a_count_while_it_runs(photographs, tmp_path, workers, monkeypatch):
+    monkeypatch.setattr(batch, "_serving", lambda jobs: workers(fail_for={"Ada.jpg": NO_FACE}, seconds=0.2))
+    call = Call()
+    params = {"input": str(photographs), "output": str(tmp_path / "heads"), "options": {"formats": ["fbx"]}}
+    value = batch_from_request(params, call)
+    assert value["sentence"] == "4 heads made, 1 failed." and not value["complete"]
+    assert value["folder"] == str(tmp_path / "heads") and Path(value["report"]).is_file()
+    assert any(stage.startswith("Béla: ") for stage, _, _ in call.told)
+    assert any("3 of 5, 1 failed" in detail and "s a head" in detail for _, _, detail in call.told)
+    shares = [share for _, share, _ in call.told]
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    call.stopped = True
+    with pytest.raises(Cancelled, match="No half-made head"):
+        batch_from_request(params | {"overwrite": True}, call)
+
+
+@pytest.fixture
+def in_this_process(tmp_path, workers, monkeypatch):
+    """A function that runs the command here, its workers on the fake backend."""
+    monkeypatch.setenv("LIFEMASK_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(cli.start, "inside", lambda *_: None)
+    monkeypatch.setattr(cli.start, "ensure", lambda *_, **__: None)
+
+    def run(*arguments: object, **behaviour: object) -> int:
+        monkeypatch.setattr(batch, "_serving", lambda jobs: workers(**behaviour))
+        return cli.main(["batch", *map(str, arguments)])
+
+    return run
+
+
+def test_the_command_says_count_rate_time_left_and_who_failed(photographs, tmp_path, in_this_process, capfd):
+    arguments = (photographs, "--output", tmp_path / "heads", "--format", "OBJ,fbx")
+    assert in_this_process(*arguments, fail_for={"Béla.png": NO_FACE}) == batch_command.EXIT_SOME_FAILED
+    said = capfd.readouterr().err
+    assert "[2 of 5, 1 failed, " in said and "s a head, " in said and " left]" in said
+    assert said.count("Béla: failed: No face was found in it.") == 2  # when it happened, and at the end
+    assert "4 heads made, 1 failed." in said and "report.json" in said and "Traceback" not in said
+    assert in_this_process(*arguments, "--resume") == 0
+    assert "1 head made, 4 there already." in capfd.readouterr().err
+    assert in_this_process(*arguments) == 2
+    assert "--resume" in capfd.readouterr().err
+
+
+def test_the_command_ends_with_its_own_code_where_the_disk_is_full(photographs, tmp_path, in_this_process, capfd):
+    assert in_this_process(photographs, "--output", tmp_path / "heads", fail=FULL) == 2
+    said = capfd.readouterr().err
+    assert "lifemask: The disk is full." in said and "4 not begun" in said
+
+
+def test_options_of_the_command_reach_the_workers(photographs, tmp_path, monkeypatch):
+    given_blender = tmp_path / "blender"
+    given_blender.write_text("")
+    arguments = ["batch", photographs, "--output", tmp_path / "heads", "--format", "glb", "--preset", "unreal"]
+    arguments += ["--keys", "used", "--parts", "separate", "--export-texture-size", "512", "--displacement", "applied"]
+    arguments += ["--blender", given_blender, "--jobs", "3", "--texture-size", "1024", "--device", "cpu"]
+    chosen = cli.make_parser().parse_args(list(map(str, arguments)))
+    _, told = batch_command.checked_batch(chosen)
+    assert (told.jobs, told.head.formats, told.head.texture_size) == (3, ("glb", "fbx"), 1024)
+    assert (told.head.device, told.head.blender, told.head.portrait) == ("cpu", given_blender, False)
+    assert json.loads(told.head.export_options) == {
+        "preset": "unreal", "keys": "used", "parts": "separate", "texture_size": 512, "displacement": "applied",
+    }  # fmt: skip
+    assert ReconstructOptions.from_request(json.loads(json.dumps(told.head.as_request()))) == told.head
+
+
+WRONG = {
+    "no jobs": (["--jobs", "0"], "--jobs"),
+    "unknown preset": (["--preset", "maya"], "maya"),
+    "options without files": (["--keys", "used"], "--format"),
+    "no such Blender": (["--blender", "nowhere/blender"], "nowhere"),
+    "unknown format": (["--format", "stl"], "There is no format stl"),
+    "texture of the files": (["--format", "fbx", "--export-texture-size", "4"], "--export-texture-size"),
+    "per person": (["--per-person"], "no sub-folder"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_batch_command_is_refused_with_2_before_anything_is_made(
+    case, photographs, tmp_path, in_this_process, capsys
+):
+    arguments, words = WRONG[case]
+    try:
+        code = in_this_process(photographs, "--output", tmp_path / "heads", *arguments)
+    except SystemExit as ended:
+        code = ended.code
+    said = capsys.readouterr().err
+    assert code == 2 and words in said and "Traceback" not in said
+    assert not (tmp_path / "heads").exists()
+
+
+def test_the_command_line_offers_what_the_addon_exports(tmp_path: Path):
+    specification = importlib.util.spec_from_file_location("export_presets", ROOT / "addon" / "export_presets.py")
+    presets = importlib.util.module_from_spec(specification)
+    sys.modules["export_presets"] = presets
+    specification.loader.exec_module(presets)
+    assert {name: preset.format for name, preset in presets.PRESETS.items()} == options.PRESET_FORMATS
+    assert set(options.BLENDER_FORMATS) == set(presets.FORMATS)
+    assert (options.EXPORT_KEYS, options.EXPORT_PARTS) == (presets.KEYS, presets.PARTS)
+    assert options.EXPORT_DISPLACEMENT == presets.DISPLACEMENT
