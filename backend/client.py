@@ -72,6 +72,7 @@ def backend_command(python: Path, *arguments: str) -> tuple[list[str], dict[str,
     """Command and environment variables that start `python -m backend ARGUMENTS` with this copy of the backend."""
     variables = environment.clean_variables()
     variables["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)
+    variables["PYTHONSAFEPATH"] = "1"  # nothing is imported from the working folder, where anybody may write
     variables["PYTHONIOENCODING"] = "utf-8"
     variables["PYTHONDONTWRITEBYTECODE"] = "1"  # the extension's folder may be read-only, and is wiped by an update
     return [str(python), "-m", "backend", *arguments], variables

@@ -442,3 +442,10 @@ def test_the_command_uses_this_copy_of_the_backend_and_no_other(tmp_path):
     assert command == [str(python), "-m", "backend", "serve"]
     assert variables["PYTHONPATH"] == str(ROOT) and "PYTHONHOME" not in variables
     assert environment.clean_variables()["PYTHONNOUSERSITE"] == variables["PYTHONNOUSERSITE"] == "1"
+
+
+def test_nothing_is_imported_from_the_folder_that_the_process_works_in(tmp_path):
+    (tmp_path / "argparse.py").write_text("raise SystemExit('taken from the working folder')")
+    command, variables = client.backend_command(Path(sys.executable), "--help")
+    ran = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0 and "reconstruct" in ran.stdout

@@ -2,6 +2,7 @@
 
 import os
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -101,6 +102,25 @@ def test_it_stops_at_any_moment_within_a_second_and_leaves_nothing(backend, tmp_
         assert not (tmp_path / f"out {number}").exists()
     assert worst < 1.0
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 300 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no small disk can be made here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_a_sentence_and_nothing_is_left_on_it(backend, small_disk):
+    with pytest.raises(LifemaskError) as caught:
+        backend.wait(backend.request("reconstruct", job(small_disk / "people" / "out", DEMO_PHOTOGRAPH)))
+    assert caught.value.code == "disk-full" and str(small_disk) in caught.value.sentence
+    assert not list(small_disk.iterdir())
 
 
 def test_our_own_faults_are_told_with_the_log_that_has_the_traceback(backend, tmp_path):
