@@ -83,7 +83,7 @@ def fit_in_words(landmark_error: float) -> str:
         word = "fairly well"
     else:
         word = "only roughly"
-    return f"It fits the photographs {word}: landmarks {100 * landmark_error:.1f} % of the eyes' distance off."
+    return f"Fits {word}: landmarks {100 * landmark_error:.1f} % of the eyes' distance off."
 
 
 def _draw_next_steps(layout: bpy.types.UILayout, context: bpy.types.Context, head_id: str) -> None:

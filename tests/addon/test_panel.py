@@ -108,7 +108,7 @@ def test_work_shows_stage_share_and_time_and_can_be_cancelled_once(drawn):
 def test_a_finished_head_says_how_well_it_fits_and_offers_the_next_steps(drawn):
     face = drawn["done and selected"]
     assert "Ada was made from 2 photographs." in words(face)
-    assert "fits the photographs closely: landmarks 1.6 %" in words(face)
+    assert "Fits closely: landmarks 1.6 %" in words(face)
     assert "The chin is hidden." in face["texts"]
     steps = ["show_camera_view", "set_neutral", "set_expression", "export_head", "save_as_asset", "dismiss"]
     assert buttons(face)[: len(steps)] == [f"lifemask.{name}" for name in steps]
