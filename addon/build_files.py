@@ -100,7 +100,7 @@ def _build(arguments: argparse.Namespace, report) -> None:
     if whole_file:
         path = arguments.output / f"{arguments.name}.blend"
         addon("workspace").prepare(scene, head)
-        exporting.save_blend(path)
+        exporting.save_blend(path, head.object)
         finished("write blend", path.name)
 
 

@@ -84,13 +84,11 @@ def export_head(head: bpy.types.Object, path: Path, options: ExportOptions | Non
             longest_side=options.texture_size,
             plain_cut_outs=preset.format in ("fbx", "obj"),
         )
-        photographs = values_of_photographs(head)
         with copied(head, preset, options, pictures) as copy:
             _WRITERS[preset.format](copy, folder / path.name, preset)
-            note = _note(head, copy, path.name, preset, options, photographs)
+            note = _note(head, copy.keys, copy.left_out, path.name, preset, options)
             warnings = [f"The picture {name} is gone and is not in the file." for name in pictures.missing]
-        text = json.dumps(note, indent=2, ensure_ascii=False)
-        (folder / f"{path.name}.json").write_text(text + "\n", encoding="utf-8")
+        _write_note(folder, note)
         names = sorted((file.name for file in folder.iterdir()), key=lambda name: (name != path.name, name))
     if options.parts == "separate" and preset.as_it_stands:
         warnings.append("The cameras are bound to the first part.")
@@ -109,10 +107,11 @@ def cannot_write(format_name: str) -> str:
     return ""
 
 
-def save_blend(path: Path) -> None:
+def save_blend(path: Path, head: bpy.types.Object | None = None) -> None:
     """Save a copy of the whole file with every picture packed, so that it can be moved anywhere.
 
-    Pictures keep a path relative to the file, from which Blender can unpack or reload them.
+    Pictures keep a path relative to the file, from which Blender can unpack or reload them. With a head, its note is
+    written beside the file.
     """
     for image in bpy.data.images:
         if image.source == "FILE" and image.filepath:
@@ -123,6 +122,10 @@ def save_blend(path: Path) -> None:
         written = folder / path.name
         bpy.ops.wm.save_as_mainfile(filepath=str(written), copy=True, compress=True, relative_remap=False)
         _expect(written, lambda: True)
+        if head is not None:
+            keys = head.data.shape_keys.key_blocks.keys()[1:] if head.data.shape_keys else []
+            preset = PRESETS["blend"]
+            _write_note(folder, _note(head, {head.name: tuple(keys)}, {}, path.name, preset, ExportOptions("blend")))
 
 
 def _format_of(path: Path) -> str:
@@ -182,7 +185,7 @@ def _write_obj(copy: ExportCopy, path: Path, preset: Preset) -> None:
     vertices = sum(len(item.data.vertices) for item in copy.objects)
     with shown(copy.scene):
         _write_one_obj(path, vertices, with_materials=True)
-        for name in _all_keys(copy) if preset.file_for_each_key else ():
+        for name in _all_keys(copy.keys) if preset.file_for_each_key else ():
             blocks = [item.data.shape_keys.key_blocks[name] for item in copy.objects if name in copy.keys[item.name]]
             for block in blocks:
                 block.slider_max = max(block.slider_max, 1.0)
@@ -263,21 +266,26 @@ _WRITERS: dict[str, Callable[[ExportCopy, Path, Preset], None]] = {
 }
 
 
-def _all_keys(copy: ExportCopy) -> list[str]:
+def _all_keys(keys: dict[str, tuple[str, ...]]) -> list[str]:
     """The keys of all objects in order, each once."""
-    return list(dict.fromkeys(name for names in copy.keys.values() for name in names))
+    return list(dict.fromkeys(name for names in keys.values() for name in names))
+
+
+def _write_note(folder: Path, note: dict) -> None:
+    text = json.dumps(note, indent=2, ensure_ascii=False)
+    (folder / f"{note['file']}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _note(
     head: bpy.types.Object,
-    copy: ExportCopy,
+    objects: dict[str, tuple[str, ...]],
+    left_out: dict[str, tuple[str, str]],
     file: str,
     preset: Preset,
     options: ExportOptions,
-    photographs: list[dict[str, float]],
 ) -> dict:
-    """What the JSON file beside the export says."""
-    keys = _all_keys(copy)
+    """What the JSON file beside the export says; `objects` has the names of the keys by that of the object."""
+    keys = _all_keys(objects)
     about = record_of(head) or HeadRecord()
     note = {
         "file": file,
@@ -286,12 +294,12 @@ def _note(
         "units": preset.units,
         "axes": preset.axes,
         "shape": "as it stood in the scene" if preset.as_it_stands else "neutral, eyes open, mouth shut",
-        "objects": {item.name: list(copy.keys[item.name]) for item in copy.objects},
+        "objects": {name: list(names) for name, names in objects.items()},
         "keys": keys,
-        "photograph_values": photographs,
+        "photograph_values": values_of_photographs(head),
         "keys_left_out": {
             name: {"follows": followed, "formula": formula, "w": f"value of {followed}"}
-            for name, (followed, formula) in copy.left_out.items()
+            for name, (followed, formula) in left_out.items()
         },
         "displacement": "applied" if options.displacement == "applied" and has_displacement(head) else "off",
         "face_model": about.face_model or head.get("lifemask_face_model", ""),
@@ -299,7 +307,7 @@ def _note(
         "licence_in_words": about.licence_sentence,
         "may_be_used_commercially": about.commercial,
     }
-    if copy.left_out:
+    if left_out:
         note["why_left_out"] = (
             "These keys follow another key by a formula, which this file does not hold. With them the lids stay on "
             "the eyeball half-way; open and shut lids do not need them."

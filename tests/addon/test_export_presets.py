@@ -387,6 +387,18 @@ def test_build_files_takes_options_after_a_blenders_own_arguments(blender_python
     assert len(notes["usd"]["keys"]) == 5 and len(notes["blend"]["keys"]) == 6
 
 
+def test_build_files_writes_a_note_beside_the_whole_blender_file_too(blender_python, result_folder, tmp_path):
+    (tmp_path / "resources" / "config").mkdir(parents=True)
+    command = [blender_python("4.5"), ROOT / "addon" / "build_files.py", "--result", result_folder]
+    variables = clean_variables() | {"BLENDER_USER_RESOURCES": str(tmp_path / "resources")}
+    command += ["--output", tmp_path, "--format", "blend"]
+    ended = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    note = json.loads((tmp_path / "head.blend.json").read_text("utf-8"))
+    assert (note["units"], note["licence"], len(note["keys"])) == ("metres", "CC0-1.0", 54)
+    assert sorted(path.name for path in tmp_path.glob("head*")) == ["head.blend", "head.blend.json"]
+
+
 @pytest.mark.parametrize("options", ['{"preset": "maya"}', "not JSON"])
 def test_build_files_refuses_options_that_make_no_sense(blender_python, result_folder, tmp_path, options):
     (tmp_path / "resources" / "config").mkdir(parents=True)
