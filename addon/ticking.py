@@ -9,14 +9,18 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import time
 
 import bpy
 
-from .session import session
+from .session import BUSY, session
 
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_TIMERS = 0.05
+SECONDS_BETWEEN_DRAWINGS = 0.25
+"""Of progress: drawing the sidebar takes longer than anything else that happens here."""
+
 POSTPONED_FOR = ("TRANSFORM_OT_",)
 """While one of these is running with the mouse, nothing is added to the scene."""
 
@@ -24,6 +28,7 @@ SCENE_IS_GONE = "The scene that it was made for is not in this file any more."
 NOT_IN_OBJECT_MODE = "Blender is not in Object Mode."
 
 _drawn: tuple = ()
+_drawn_at = 0.0
 
 
 def wake() -> None:
@@ -63,11 +68,20 @@ def bring_in_result() -> bool:
             return True
         try:
             bpy.ops.lifemask.build_result("EXEC_DEFAULT", True)  # True: a step that can be undone
+            if done.kind == "reconstruct":
+                _look_at_selected(override)
         except RuntimeError as error:  # what the operator reported
             from ..backend.protocol import LifemaskError
 
             session.report_error(LifemaskError("result-not-built", _sentence(error)))
     return False
+
+
+def _look_at_selected(override: dict) -> None:
+    """Bring a new head into view: at its size it would hide inside Blender's first cube. A camera's view stays."""
+    area = override.get("area")
+    if area is not None and area.spaces.active.region_3d.view_perspective != "CAMERA":
+        bpy.ops.view3d.view_selected()
 
 
 def _override(scene_uid: int) -> dict:
@@ -98,11 +112,12 @@ def _tick() -> float | None:
 
 def redraw_if_changed() -> None:
     """Draw the sidebars again, and nothing else, when what they show has changed."""
-    global _drawn
-    now = (session.version, int(session.work.seconds) if session.work else 0)
-    if now == _drawn:
+    global _drawn, _drawn_at
+    now = (session.state, session.version, int(session.work.seconds) if session.work else 0)
+    is_only_progress = _drawn[:1] == now[:1] and session.state in BUSY
+    if now == _drawn or is_only_progress and time.monotonic() - _drawn_at < SECONDS_BETWEEN_DRAWINGS:
         return
-    _drawn = now
+    _drawn, _drawn_at = now, time.monotonic()
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "VIEW_3D":
