@@ -1,5 +1,6 @@
 """The backend's way to Blender: a child process that writes files, and what happens where there is none."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -61,6 +62,64 @@ def test_without_blender_the_obj_is_written_and_the_rest_says_why_not(folder, mo
     assert text.count("\nusemtl ") == 8 and "\nmtllib head.mtl\n" in text
     assert "map_Kd albedo.png" in (folder / "head.mtl").read_text()
     assert not (folder / "head.blend").exists()
+
+
+@pytest.mark.blender
+def test_a_preset_and_its_choices_reach_the_files(folder, blender_python):
+    asked = json.dumps({"preset": "obj-keys", "keys": "used", "texture_size": 32})
+    assert export(folder, ["obj", "usd"], export_options=asked, blender=blender_python("4.5"), portrait=False) == []
+    facts = json.loads((folder / "head.obj.json").read_text("utf-8"))
+    assert facts["preset"] == "obj-keys" and (folder / "head_jawOpen.obj").is_file()
+    assert not (folder / "head_noseSneerLeft.obj").exists()  # no photograph uses it
+    assert (folder / "head.usd").stat().st_size > 1000
+    assert not (folder / "render.png").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a script that starts like a program")
+@pytest.mark.parametrize("name", ["blender", "blender-5.2", "Blender", "python3.11"])
+def test_a_blender_program_and_a_python_are_started_each_in_its_way(folder, tmp_path, name):
+    program = tmp_path / name
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, pathlib, sys\n"
+        "print('Blender 5.2.2 LTS (hash unknown)')\n"
+        "output = pathlib.Path(sys.argv[sys.argv.index('--output') + 1])\n"
+        "told = {'arguments': sys.argv[1:], 'resources': os.environ['BLENDER_USER_RESOURCES']}\n"
+        "(output / 'head.fbx').write_text(json.dumps(told))\n"
+        "print(json.dumps({'done': True}))\n"
+    )
+    program.chmod(0o755)
+    assert export(folder, ["fbx"], blender=program, export_options='{"preset": "unity"}') == []
+    told = json.loads((folder / "head.fbx").read_text())
+    arguments = told["arguments"]
+    if name.startswith("python"):
+        assert arguments[0].endswith("build_files.py") and "--" not in arguments
+    else:
+        assert arguments[:2] == ["--background", "--factory-startup"]
+        assert arguments[arguments.index("--python") + 1].endswith("build_files.py")
+        assert arguments.index("--") < arguments.index("--result")
+    assert arguments[arguments.index("--options") + 1] == '{"preset": "unity"}'
+    assert Path(told["resources"]) != Path.home()
+
+
+def test_what_this_blender_cannot_write_is_told_in_its_words_and_the_rest_is_there(folder, broken_blender):
+    program = (
+        "import json, pathlib, sys\n"
+        "(pathlib.Path(sys.argv[sys.argv.index('--output') + 1]) / 'head.fbx').write_text('a file')\n"
+        "print(json.dumps({'stage': 'write usd', 'file': None, 'seconds': 0, 'refused': 'No USD here.'}))\n"
+        "print(json.dumps({'done': True}))\n"
+    )
+    assert export(folder, ["fbx", "usd"], blender=broken_blender(program)) == ["No USD here."]
+    assert (folder / "head.fbx").read_text() == "a file"
+
+
+def test_a_blender_that_is_not_there_or_not_a_program_is_told_in_a_sentence(folder, tmp_path):
+    (sentence,) = export(folder, ["fbx", "obj"], blender=tmp_path / "gone" / "blender", portrait=False)
+    assert "head.fbx could not be written: there is no program" in sentence and "--blender" in sentence
+    assert (folder / "head.obj").is_file()
+    (tmp_path / "blender").write_text("not a program")
+    with pytest.raises(BlenderError, match="cannot be started"):
+        export(folder, ["fbx"], blender=tmp_path / "blender")
 
 
 @pytest.mark.parametrize(
