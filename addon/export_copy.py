@@ -11,18 +11,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-import bmesh
 import bpy
 import numpy as np
 from mathutils import Matrix
 
 from . import cameras, shape_keys
+from .export_parts import drop_idle_keys, keep_faces, part_of_faces
 from .export_pictures import Pictures
 from .export_presets import ExportOptions, Preset
 from .head_record import values_of_photographs as recorded_values
 
 SURFACE_MODIFIERS = ("SUBSURF", "MULTIRES", "DISPLACE")
-SMALLEST_MOTION_METRES = 1e-7
 SMALLEST_VALUE = 1e-4
 
 
@@ -137,30 +136,6 @@ def used_keys(head: bpy.types.Object) -> set[str]:
     values = [shape_keys.values_of(head) if head.data.shape_keys else {}]
     values += [*values_of_photographs(head), *shape_keys.photograph_values(head)]
     return {name for entry in values for name, value in entry.items() if abs(value) > SMALLEST_VALUE}
-
-
-def part_of_faces(head: bpy.types.Object) -> tuple[list[str], np.ndarray]:
-    """Which part each face belongs to.
-
-    Parts are the head's vertex groups that are called like one of its materials were when it was built; a face belongs
-    to the last group that holds all its vertices. Returns names and (F,) indices into them; "rest" is the last name.
-    """
-    mesh = head.data
-    groups = {group.index: group.name for group in head.vertex_groups if not group.name.startswith("faceit_")}
-    holds = np.zeros((len(groups) + 1, len(mesh.vertices)), dtype=bool)
-    row = {index: number for number, index in enumerate(groups)}
-    for vertex in mesh.vertices:
-        for member in vertex.groups:
-            if member.weight > 0 and member.group in row:
-                holds[row[member.group], vertex.index] = True
-    corner = np.empty(len(mesh.loops), dtype=np.int32)
-    mesh.loops.foreach_get("vertex_index", corner)
-    start = np.empty(len(mesh.polygons), dtype=np.int32)
-    mesh.polygons.foreach_get("loop_start", start)
-    part = np.full(len(mesh.polygons), len(groups), dtype=np.int32)
-    for number in range(len(groups)):
-        part[np.logical_and.reduceat(holds[number][corner], start)] = number
-    return [*groups.values(), "rest"], part
 
 
 def _bare_copy(
@@ -299,7 +274,7 @@ def _parts(
         if (part == number).any() and not name.startswith(preset.without_parts or ("\n",))
     ]
     if options.parts == "joined":
-        _keep_faces(copy, np.isin(part, kept))
+        keep_faces(copy, np.isin(part, kept))
         return [copy]
     objects = []
     for number in kept:
@@ -309,55 +284,11 @@ def _parts(
         made.append(item.data)
         scene.collection.objects.link(item)
         item["part"] = names[number]
-        _keep_faces(item, part == number)
-        _drop_idle_keys(item)
+        keep_faces(item, part == number)
+        drop_idle_keys(item)
         objects.append(item)
     scene.collection.objects.unlink(copy)
     return objects
-
-
-def _keep_faces(item: bpy.types.Object, wanted: np.ndarray) -> None:
-    """Remove all other faces, their vertices, and the material slots and vertex groups that nothing uses any more."""
-    if wanted.all():
-        return
-    work = bmesh.new()
-    try:
-        work.from_mesh(item.data)
-        work.faces.ensure_lookup_table()
-        gone = [work.faces[index] for index in np.flatnonzero(~wanted)]
-        bmesh.ops.delete(work, geom=gone, context="FACES")
-        work.to_mesh(item.data)
-    finally:
-        work.free()
-    used = np.empty(len(item.data.polygons), dtype=np.int32)
-    item.data.polygons.foreach_get("material_index", used)
-    for index in reversed(range(len(item.data.materials))):
-        if index not in used:
-            item.data.materials.pop(index=index)
-    members = {member.group for vertex in item.data.vertices for member in vertex.groups if member.weight > 0}
-    for group in reversed(list(item.vertex_groups)):
-        if group.index not in members:
-            item.vertex_groups.remove(group)
-
-
-def _drop_idle_keys(item: bpy.types.Object) -> None:
-    """Remove the keys that move nothing of this part."""
-    keys = item.data.shape_keys
-    if keys is None:
-        return
-    place = [np.empty(len(item.data.vertices) * 3, dtype=np.float32) for _ in keys.key_blocks]
-    for block, target in zip(keys.key_blocks, place, strict=True):
-        block.points.foreach_get("co", target)
-    idle = [
-        block
-        for block, target in zip(keys.key_blocks[1:], place[1:], strict=True)
-        if np.abs(target - place[0]).max(initial=0.0) < SMALLEST_MOTION_METRES
-    ]
-    if len(idle) == len(keys.key_blocks) - 1:
-        item.shape_key_clear()
-        return
-    for block in idle:
-        item.shape_key_remove(block)
 
 
 def _rename_groups(objects: list[bpy.types.Object], preset: Preset) -> None:

@@ -219,6 +219,8 @@ def options(addon, arguments: dict) -> dict:
         "large.glb": Options("glb", texture_size=8192),
         "flat.fbx": Options("fbx", displacement="applied"),
     }
+    mask = head.object.vertex_groups.new(name="My mask")  # a person's own group, which is no part
+    mask.add(range(len(head.object.data.vertices)), 1.0, "REPLACE")
     before = everything()
     facts = {"keys": {}, "has_displacement": [exporting.has_displacement(head.object)]}
     for name, option in wanted.items():
