@@ -127,16 +127,18 @@ def batch_from_request(params: dict, call: Call) -> dict:
 
     Args:
         params: `input` and `output` (paths), and where they differ from their defaults: `per_person`, `resume`,
-            `overwrite`, `jobs`, `report` (path), `options` as for `reconstruct`.
+            `overwrite`, `jobs`, `report` (path), `formats`, `blender` (path), `export_options` and `options` as for
+            `reconstruct`.
         call: told how far it is.
 
     Returns:
         `sentence` (what came of it), `folder`, `report` (path of the JSON), `totals`, `stopped`, `complete`.
     """
     output = Path(params["output"])
+    about_files = {name: params[name] for name in ("formats", "blender", "export_options") if name in params}
     options = BatchOptions(
         output=output,
-        head=ReconstructOptions.from_request({"portrait": False, **params.get("options", {})}),
+        head=ReconstructOptions.from_request({"portrait": False, **params.get("options", {}), **about_files}),
         jobs=int(params.get("jobs") or 1),
         resume=bool(params.get("resume", False)),
         overwrite=bool(params.get("overwrite", False)),

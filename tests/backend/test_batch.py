@@ -358,38 +358,71 @@ def test_a_worker_that_does_not_listen_is_ended_and_leaves_no_half_result(photog
     assert half_made(tmp_path / "heads") == []
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_ctrl_c_exits_with_130_leaves_no_half_result_and_no_process(photographs, tmp_path, result):
+@pytest.fixture
+def at_work(photographs, tmp_path, result):
+    """A batch command in a process of its own, at Ada's head, and the process id of its worker."""
     told = json.dumps({"seconds": 30, "result": str(result)})
     program = f"""
-import sys
+import os, sys
 from pathlib import Path
-from backend import batch, batch_command, cli
+from backend import batch, cli
 from backend.client import Backend
-batch._serving = lambda jobs: lambda: Backend([sys.executable, {str(FAKE)!r}], Path({str(tmp_path / "logs")!r}))
+command = [sys.executable, {str(FAKE)!r}, "--parent-pid", str(os.getpid())]
+batch._serving = lambda jobs: lambda: Backend(command, Path({str(tmp_path / "logs")!r}))
 cli.start.inside = lambda *_: None
 sys.exit(cli.main(["batch", {str(photographs)!r}, "--output", {str(tmp_path / "heads")!r}]))
 """
     variables = os.environ | {"LIFEMASK_FAKE": told, "LIFEMASK_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-c", program], env=variables, stderr=subprocess.PIPE, text=True)
-    working = None
-    for _ in range(200):
-        working = next((tmp_path / "heads").glob(".Ada.partial-*"), None) if (tmp_path / "heads").is_dir() else None
-        if working or process.poll() is not None:
-            break
+    try:
+        until(lambda: process.poll() is not None or list((tmp_path / "heads").glob(".Ada.partial-*")))
+        (working,) = (tmp_path / "heads").glob(".Ada.partial-*")
+        yield process, int(working.name.rpartition("-")[2])
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until(condition, seconds: float = 15.0) -> None:
+    last_moment = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < last_moment, "waited in vain"
         time.sleep(0.05)
-    assert working is not None, process.stderr.read()
-    child = int(working.name.rpartition("-")[2])
-    process.send_signal(signal.SIGINT)
+
+
+def is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{process}/status")
+    return "State:\tZ" not in status.read_text() if status.exists() else True
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_terminate_leave_no_half_result_and_no_process(at_work, tmp_path, sign, code):
+    process, worker = at_work
+    process.send_signal(sign)
     said = process.communicate(timeout=20)[1]
-    assert process.returncode == 130
-    assert "0 of 5" in said and "--resume" in said and "Traceback" not in said
-    assert half_made(tmp_path / "heads") == []
+    assert process.returncode == code
+    assert "Traceback" not in said
+    if sign == signal.SIGINT:
+        assert "0 of 5" in said and "--resume" in said
     assert sorted(path.name for path in (tmp_path / "heads").iterdir()) == ["report.csv", "report.json"]
     report = json.loads((tmp_path / "heads" / "report.json").read_text("utf-8"))
-    assert report["stopped"] == "Stopped with Ctrl-C." and report["people"][0]["state"] == "cancelled"
-    with pytest.raises(ProcessLookupError):
-        os.kill(child, 0)
+    assert report["stopped"] and report["people"][0]["state"] == "cancelled"
+    assert not is_there(worker)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_batch_that_was_killed_leaves_no_process_and_resume_makes_everything(at_work, photographs, tmp_path, workers):
+    process, worker = at_work
+    process.kill()
+    until(lambda: not is_there(worker))
+    report = run_batch(read_plan(photographs), asked(tmp_path, resume=True), make_worker=workers())
+    assert report.count("made") == 5
+    assert half_made(tmp_path / "heads") == []
 
 
 def test_a_photograph_that_takes_for_ever_is_given_up(photographs, tmp_path, workers, monkeypatch):
@@ -467,8 +500,10 @@ class Call:
 def test_the_panel_gets_a_sentence_totals_and_a_count_while_it_runs(photographs, tmp_path, workers, monkeypatch):
     monkeypatch.setattr(batch, "_serving", lambda jobs: workers(fail_for={"Ada.jpg": NO_FACE}, seconds=0.2))
     call = Call()
-    params = {"input": str(photographs), "output": str(tmp_path / "heads"), "options": {"formats": ["fbx"]}}
-    value = batch_from_request(params, call)
+    params = {"input": str(photographs), "output": str(tmp_path / "heads"), "formats": ["fbx"], "blender": ""}
+    value = batch_from_request(params | {"options": {"texture_size": 1024}}, call)
+    told = json.loads(Path(value["report"]).read_text("utf-8"))["options"]
+    assert (told["formats"], told["texture_size"], told["portrait"]) == (["fbx"], 1024, False)
     assert value["sentence"] == "4 heads made, 1 failed." and not value["complete"]
     assert value["folder"] == str(tmp_path / "heads") and Path(value["report"]).is_file()
     assert any(stage.startswith("Béla: ") for stage, _, _ in call.told)
@@ -563,3 +598,21 @@ def test_the_command_line_offers_what_the_addon_exports(tmp_path: Path):
     assert set(options.BLENDER_FORMATS) == set(presets.FORMATS)
     assert (options.EXPORT_KEYS, options.EXPORT_PARTS) == (presets.KEYS, presets.PARTS)
     assert options.EXPORT_DISPLACEMENT == presets.DISPLACEMENT
+
+
+def test_real_photographs_become_heads_in_one_process(data_folder, tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="needs the runtime packages in this interpreter")
+    monkeypatch.setenv("LIFEMASK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LIFEMASK_ENVIRONMENT_RUNTIME", sys.prefix)
+    (tmp_path / "people").mkdir()
+    for name in ("001_neutral", "002_neutral"):
+        picture = (data_folder / "photos" / "london" / f"{name}.jpg").read_bytes()
+        (tmp_path / "people" / f"{name}.jpg").write_bytes(picture)
+    (tmp_path / "people" / "not really.jpg").write_bytes(picture[:2000])
+    head = ReconstructOptions(formats=("obj",), texture_size=128, portrait=False)
+    report = run_batch(read_plan(tmp_path / "people"), BatchOptions(tmp_path / "heads", head))
+    assert states(report) == {"001_neutral": "made", "002_neutral": "made", "not really": "failed"}
+    assert report.rows[2].sentence.startswith("not really.jpg is")
+    assert all(row.landmark_error < 0.03 for row in report.rows[:2])
+    assert (tmp_path / "heads" / "002_neutral" / "head.obj").stat().st_size > 100_000
+    assert len(list((tmp_path / "home" / "logs").iterdir())) == 1
