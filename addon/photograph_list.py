@@ -32,6 +32,7 @@ def add(scene: bpy.types.Scene, paths: Iterable[Path]) -> list[Path]:
             there.add(str(path))
             lines.add().filepath = str(path)
             thumbnails.forget(path)
+            thumbnails.begin(path)
     if len(lines) > first:
         scene.lifemask.active_photograph = first
     return refused
