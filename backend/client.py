@@ -445,9 +445,10 @@ def end_all() -> None:
 
 
 def _group_of_its_own() -> dict:
-    """So that Ctrl-C in a terminal reaches the parent only, and no window opens on Windows."""
+    """So that Ctrl-C in a terminal reaches the parent only; on Windows, no window opens and Blender goes first."""
     if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+        return {"creationflags": flags | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
     return {"start_new_session": True}
 
 

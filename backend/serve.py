@@ -1,5 +1,6 @@
 """`python -m backend serve`: the backend process that the add-on and the batch command talk to (docs/protocol.md)."""
 
+import contextlib
 import logging
 import os
 import platform
@@ -13,6 +14,7 @@ from .server import Call
 
 log = logging.getLogger(__name__)
 
+NICENESS = 5
 FACES_LOOKED_FOR = 2
 """The search goes on until so many are found; from two on a person is asked whose head it shall be."""
 
@@ -25,6 +27,7 @@ def run(parent: int | None, idle_exit: float) -> int:
         idle_exit: seconds without a request after which the process ends; 0 for never.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _give_way()
     try:
         code = server.serve(HANDLERS, parent=parent, idle_exit=idle_exit)
     except SystemExit as ended:
@@ -32,6 +35,16 @@ def run(parent: int | None, idle_exit: float) -> int:
     logging.shutdown()
     sys.stderr.flush()
     os._exit(code)  # libraries with threads of their own may hang on the ordinary way out
+
+
+def _give_way() -> None:
+    """Let the window that waits for this process have the processor first, so that it never stutters."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(NICENESS)
+    with contextlib.suppress(
+        OSError
+    ):  # Linux shares the processor among sessions, and this one is a session of its own
+        Path("/proc/self/autogroup").write_text(str(NICENESS), "ascii")
 
 
 def initialize(params: dict, call: Call) -> dict:
