@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from .command_options import add_head_options, head_options
 EXIT_SOME_FAILED = 3
 SECONDS_BETWEEN_LINES = 30.0
 SECONDS_BETWEEN_DRAWINGS = 0.3
+WIDTH_IF_UNKNOWN = 80
 
 Show = Callable[[BatchProgress], None]
 
@@ -118,7 +120,9 @@ class _Bar:
     def __init__(self, people: int):
         from tqdm import tqdm
 
-        self.bar = tqdm(total=people, unit="head", file=sys.stderr, smoothing=0.1, dynamic_ncols=True)
+        says_its_width = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+        width = {"dynamic_ncols": True} if says_its_width else {"ncols": WIDTH_IF_UNKNOWN}  # else it draws nothing
+        self.bar = tqdm(total=people, unit="head", file=sys.stderr, smoothing=0.1, **width)
         self.last_drawn = 0.0
 
     def show(self, progress: BatchProgress) -> None:

@@ -1,5 +1,6 @@
-"""Batches: who is in one, what a bad photograph costs, what is made again, and what is left when it is stopped."""
+"""Batches: what a bad photograph costs, what is made again, what is left when one is stopped, and the ways in."""
 
+import contextlib
 import csv
 import importlib.util
 import json
@@ -9,15 +10,14 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from backend import batch, batch_command, batch_job, cli, options
 from backend.batch import BatchOptions, batch_from_request, run_batch
-from backend.batch_plan import LONGEST_NAME_BYTES, read_plan, safe_name
+from backend.batch_plan import read_plan
 from backend.client import Backend
 from backend.environment import clean_variables
 from backend.errors import Cancelled, UsageError
@@ -71,104 +71,6 @@ def states(report) -> dict[str, str]:
 
 def half_made(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob(".*")]
-
-
-# Who is in a batch
-
-
-def test_each_photograph_of_a_folder_is_a_person_and_other_files_are_named(photographs: Path):
-    for name in ("notes.txt", ".hidden.jpg", "Thumbs.db"):
-        (photographs / name).write_text("")
-    (photographs / "folder.jpg").mkdir()
-    plan = read_plan(photographs)
-    assert [person.name for person in plan.people] == ["Ada", "Béla", "Chloë", "Dana", "李小龙"]
-    assert all(len(person.photographs) == 1 for person in plan.people)
-    (note,) = plan.notes
-    assert "notes.txt" in note and "Thumbs.db" in note and ".hidden" not in note
-
-
-def test_with_per_person_each_folder_is_a_person_and_the_output_is_nobody(tmp_path: Path):
-    for name in (
-        "Ada/front.jpg",
-        "Ada/left.JPG",
-        "Ada/readme.md",
-        "Bo/one.png",
-        "Cy/film.mp4",
-        "heads/Ada/photo_1.jpg",
-    ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("")
-    (tmp_path / "loose.jpg").write_text("")
-    plan = read_plan(tmp_path, per_person=True, output=tmp_path / "heads")
-    assert [(person.name, [path.name for path in person.photographs]) for person in plan.people] == [
-        ("Ada", ["front.jpg", "left.JPG"]),
-        ("Bo", ["one.png"]),
-        ("Cy", []),
-    ]
-    assert any("loose.jpg" in note for note in plan.notes)
-
-
-def test_a_csv_names_people_photographs_and_faces(tmp_path: Path):
-    text = "Name;Photograph;Face\r\nAda;a/1.jpg | a/2.jpg;\r\n\r\nBo;b.jpg;2\r\nAda;/elsewhere/3.jpg;1\r\n"
-    (tmp_path / "people.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    ada, bo = read_plan(tmp_path / "people.csv").people
-    assert ada.photographs == (tmp_path / "a/1.jpg", tmp_path / "a/2.jpg", Path("/elsewhere/3.jpg"))
-    assert ada.faces == (None, None, 1)
-    assert (bo.name, bo.photographs, bo.faces) == ("Bo", (tmp_path / "b.jpg",), (2,))
-
-
-WRONG_TABLES = {
-    "other columns": ("person,file\nAda,a.jpg\n", "columns name and photograph, and there are: person, file"),
-    "empty": ("", "there are: none"),
-    "nobody": ("name,photograph\n", "it names nobody"),
-    "no name": ("name,photograph\n ,a.jpg\n", "line 2 has no name"),
-    "too many fields": ("name,photograph\nAda,a.jpg,b.jpg\n", "line 2 has more fields"),
-    "face zero": ("name,photograph,face\nAda,a.jpg,0\n", "face 0"),
-    "face in words": ("name,photograph,face\nAda,a.jpg,left\n", "face left"),
-    "torn": ('name,photograph\nAda,"a.jpg\n', "cannot be read as a table"),
-    "a picture": (b"\xff\xd8\xff\xe0\x00", "is not a text file"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG_TABLES)
-def test_a_wrong_csv_is_told_in_a_sentence_that_shows_the_form(case: str, tmp_path: Path):
-    content, words = WRONG_TABLES[case]
-    path = tmp_path / "people.csv"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UsageError) as error:
-        read_plan(path)
-    assert words in error.value.sentence and "name,photograph" in error.value.sentence
-
-
-def test_an_input_that_holds_nobody_is_refused_with_what_to_do(tmp_path: Path):
-    (tmp_path / "Ada").mkdir()
-    with pytest.raises(UsageError, match="no photograph in"):
-        read_plan(tmp_path)
-    (tmp_path / "Ada" / "a.jpg").write_text("")
-    with pytest.raises(UsageError, match="--per-person"):
-        read_plan(tmp_path)
-    with pytest.raises(UsageError, match="no sub-folder"):
-        read_plan(tmp_path / "Ada", per_person=True)
-    with pytest.raises(UsageError, match="one photograph"):
-        read_plan(tmp_path / "Ada" / "a.jpg")
-    with pytest.raises(UsageError, match="There is no folder"):
-        read_plan(tmp_path / "nowhere")
-
-
-@given(st.text())
-def test_any_text_becomes_a_folder_name_that_every_file_system_takes(text: str):
-    name = safe_name(text)
-    assert name and len(name.encode()) <= LONGEST_NAME_BYTES
-    assert not set(name) & set('<>:"/\\|?*\0\n') and name[-1] not in ". " and name[0] != "."
-    assert name.split(".")[0].lower() not in ("con", "nul", "aux", "prn", "com1")
-    assert safe_name(name) == name
-
-
-def test_people_of_the_same_name_get_folders_of_their_own_even_where_case_does_not_count(tmp_path: Path):
-    for name in ("ada.jpg", "ada.png", "Ada.tif"):
-        (tmp_path / name).write_text("")
-    names = [person.name for person in read_plan(tmp_path).people]
-    assert len({name.casefold() for name in names}) == 3
 
 
 # What comes of it
@@ -358,10 +260,16 @@ def test_a_worker_that_does_not_listen_is_ended_and_leaves_no_half_result(photog
     assert half_made(tmp_path / "heads") == []
 
 
-@pytest.fixture
-def at_work(photographs, tmp_path, result):
-    """A batch command in a process of its own, at Ada's head, and the process id of its worker."""
-    told = json.dumps({"seconds": 30, "result": str(result)})
+@dataclass
+class Program:
+    """What starts a batch command in a process of its own."""
+
+    command: list[str]
+    variables: dict[str, str]
+
+
+def batch_program(photographs: Path, tmp_path: Path, behaviour: dict) -> Program:
+    """The batch command with the fake backend for its workers."""
     program = f"""
 import os, sys
 from pathlib import Path
@@ -372,8 +280,15 @@ batch._serving = lambda jobs: lambda: Backend(command, Path({str(tmp_path / "log
 cli.start.inside = lambda *_: None
 sys.exit(cli.main(["batch", {str(photographs)!r}, "--output", {str(tmp_path / "heads")!r}]))
 """
-    variables = os.environ | {"LIFEMASK_FAKE": told, "LIFEMASK_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", program], env=variables, stderr=subprocess.PIPE, text=True)
+    told = {"LIFEMASK_FAKE": json.dumps(behaviour), "LIFEMASK_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+    return Program([sys.executable, "-c", program], os.environ | told)
+
+
+@pytest.fixture
+def at_work(photographs, tmp_path, result):
+    """A batch command in a process of its own, at Ada's head, and the process id of its worker."""
+    program = batch_program(photographs, tmp_path, {"seconds": 30, "result": str(result)})
+    process = subprocess.Popen(program.command, env=program.variables, stderr=subprocess.PIPE, text=True)
     try:
         until(lambda: process.poll() is not None or list((tmp_path / "heads").glob(".Ada.partial-*")))
         (working,) = (tmp_path / "heads").glob(".Ada.partial-*")
@@ -540,6 +455,32 @@ def test_the_command_says_count_rate_time_left_and_who_failed(photographs, tmp_p
     assert "1 head made, 4 there already." in capfd.readouterr().err
     assert in_this_process(*arguments) == 2
     assert "--resume" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("columns", [100, 0])
+def test_in_a_terminal_a_bar_shows_count_rate_and_time_left(columns, photographs, tmp_path, result):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+    behaviour = {"seconds": 0.4, "result": str(result), "fail_for": {"Dana.webp": NO_FACE}}
+    program = batch_program(photographs, tmp_path, behaviour)
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        process = subprocess.Popen(program.command, env=program.variables, stderr=theirs)
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # how a pseudo-terminal says that it has ended
+            while part := terminal.read(4096):
+                shown += part
+        assert process.wait(20) == batch_command.EXIT_SOME_FAILED
+    drawn = shown.decode().split("\r")
+    assert any("Chloë: " in text and "2/5 [" in text and "head" in text and "<" in text for text in drawn)
+    assert any("4/5 [" in text and "1 failed" in text for text in drawn)
+    assert "Dana: failed: No face was found in it." in shown.decode()
 
 
 def test_the_command_ends_with_its_own_code_where_the_disk_is_full(photographs, tmp_path, in_this_process, capfd):
