@@ -1,8 +1,8 @@
 """Runs a script in the window of a real Blender, with the extension installed and a real backend at hand.
 
-The program that does it is `blender-gui`: on the PATH, named by $BLENDER_GUI, or beside the test data. It brings Blender
-5.2 ("sid") and 4.3 ("trixie") in folders of their own and clicks with a real mouse. The tests are left out of the
-ordinary run: `python3 -m tests -m gui`.
+The program that does it is `blender-gui`: on the PATH, named by $BLENDER_GUI, or beside the test data. It brings
+Blender 5.2 ("sid") and 4.3 ("trixie") in folders of their own and clicks with a real mouse. The tests are left out of
+the ordinary run: `python3 -m tests -m gui`.
 """
 
 import json
