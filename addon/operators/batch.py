@@ -85,12 +85,15 @@ class LIFEMASK_OT_batch(bpy.types.Operator, ImportHelper):
             {
                 "input": str(source),
                 "output": str(output),
-                "formats": sorted(self.formats),
                 "per_person": self.per_person and source.is_dir(),
                 "resume": self.resume,
                 "jobs": self.jobs,
-                "options": {**options_of(context.scene), "device": session.settings.device},
-                "blender": str(session.settings.blender or ""),
+                "options": {
+                    **options_of(context.scene),
+                    "device": session.settings.device,
+                    "formats": sorted(self.formats),
+                    "blender": str(session.settings.blender or ""),
+                },
             }
         )
         return ended(self)

@@ -295,6 +295,30 @@ def faults(addon, arguments: dict) -> dict:
     return facts
 
 
+def batch(addon, arguments: dict) -> dict:
+    """What the backend is asked for a folder, for folders of people, and for a CSV file."""
+    import bpy
+
+    folder = Path(arguments["folder"])
+    shared.empty_file()
+    session = use_fake(addon, folder)
+    asked = []
+    session.start_batch = asked.append
+    people = folder / "people"
+    people.mkdir()
+    (folder / "people.csv").write_text("name,photograph\n")
+    bpy.context.scene.lifemask.texture_size = "1024"
+    bpy.ops.lifemask.batch(directory=f"{people}/", formats={"fbx", "glb"}, jobs=2)
+    bpy.ops.lifemask.batch(filepath=f"{people}/", per_person=True, output=str(folder / "out"), resume=False)
+    bpy.ops.lifemask.batch(filepath=str(folder / "people.csv"), directory=f"{folder}/", per_person=True)
+    try:
+        bpy.ops.lifemask.batch(filepath=str(folder / "gone" / "away"))
+        refused = ""
+    except RuntimeError as error:
+        refused = str(error)
+    return {"asked": asked, "refused": refused, "folder": str(folder)}
+
+
 def disabled(addon, arguments: dict) -> dict:
     """The add-on is disabled while a job runs: the process ends and no timer stays. Enabled again, it works."""
     import bpy
@@ -332,7 +356,7 @@ def plain(facts: dict) -> dict:
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in facts.items()}
 
 
-SCENARIOS = {function.__name__: function for function in (create, update, beside, waiting, faults, disabled)}
+SCENARIOS = {function.__name__: function for function in (create, update, beside, waiting, faults, batch, disabled)}
 
 if __name__ == "__main__":
     shared.run(SCENARIOS)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from backend.options import ReconstructOptions
+
 from .conftest import PHOTOGRAPH_VALUES, write_made_up_result
 
 pytestmark = pytest.mark.blender
@@ -145,6 +147,27 @@ def test_a_script_is_told_what_went_wrong(measure):
     assert "gone.jpg" in measured["deleted"] and measured["deleted fix"] == "choose-another-photo"
     assert "no photographs" in measured["nothing chosen"]
     assert measured["objects"] == 0
+
+
+def test_a_batch_is_asked_for_as_the_backend_takes_it(measure):
+    measured = measure("batch")
+    folder = Path(measured["folder"])
+    plain, per_person, table = measured["asked"]
+    assert plain == {
+        "input": str(folder / "people"),
+        "output": str(folder / "people heads"),
+        "per_person": False,
+        "resume": True,
+        "jobs": 2,
+        "options": {
+            "texture_size": 1024, "texture": True, "device": "auto", "formats": ["fbx", "glb"], "blender": ""
+        },
+    }  # fmt: skip
+    options = ReconstructOptions.from_request(plain["options"])
+    assert (options.formats, options.texture_size, options.blender) == (("fbx", "glb"), 1024, None)
+    assert per_person["per_person"] and not per_person["resume"] and per_person["output"] == str(folder / "out")
+    assert table["input"] == str(folder / "people.csv") and not table["per_person"]
+    assert "Choose a folder" in measured["refused"]
 
 
 def test_disabling_the_add_on_while_it_works_ends_the_process(measure):
