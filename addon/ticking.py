@@ -78,10 +78,18 @@ def bring_in_result() -> bool:
 
 
 def _look_at_selected(override: dict) -> None:
-    """Bring a new head into view: at its size it would hide inside Blender's first cube. A camera's view stays."""
+    """Bring a new head into view, with its texture: at its size it would hide inside Blender's first cube.
+
+    A camera's view stays, and so does a shading that somebody has chosen.
+    """
     area = override.get("area")
-    if area is not None and area.spaces.active.region_3d.view_perspective != "CAMERA":
+    if area is None:
+        return
+    space = area.spaces.active
+    if space.region_3d.view_perspective != "CAMERA":
         bpy.ops.view3d.view_selected()
+    if space.shading.type == "SOLID" and space.shading.color_type == "MATERIAL":
+        space.shading.color_type = "TEXTURE"
 
 
 def _override(scene_uid: int) -> dict:

@@ -34,6 +34,8 @@ class LIFEMASK_OT_show_camera_view(bpy.types.Operator):
             self.report({"ERROR"}, f"The camera of this photograph is not in the scene {context.scene.name} any more.")
             return {"CANCELLED"}
         cameras.look_through(context.scene, matched[self.photograph])
+        for number, camera in matched.items():
+            camera.hide_set(number != self.photograph)  # the others' frames would stand before the face
         for space in _spaces(context):
             space.use_local_camera = False
             space.region_3d.view_perspective = "CAMERA"

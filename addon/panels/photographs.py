@@ -36,11 +36,12 @@ def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     width = paragraphs.width_of(context)
     if not len(settings.photographs):
         _draw_empty(layout, width)
-    else:
-        _draw_list(layout, settings)
-        _draw_faces(layout, context.scene)
-        large_button(layout, "lifemask.reconstruct", "Create Head", "USER")
+        return
+    _draw_list(layout, settings)
+    _draw_faces(layout, context.scene)
     _draw_options(layout, settings, width)
+    large_button(layout, "lifemask.reconstruct", "Create Head", "USER")
+    _draw_more_options(layout, settings)
 
 
 def _draw_empty(layout: bpy.types.UILayout, width: float) -> None:
@@ -90,22 +91,28 @@ def _draw_faces(layout: bpy.types.UILayout, scene: bpy.types.Scene) -> None:
 
 
 def _draw_options(layout: bpy.types.UILayout, settings, width: float) -> None:
-    header, body = layout.panel("lifemask_options", default_closed=True)
-    header.label(text="Options")
-    if body is None:
-        return
-    body.use_property_split = True
-    body.use_property_decorate = False
-    column = body.column()
+    """What decides how good the head is and what may be done with it."""
+    column = layout.column()
+    column.use_property_split = True
+    column.use_property_decorate = False
     column.prop(settings, "use_texture")
     size = column.row()
     size.active = settings.use_texture
     size.prop(settings, "texture_size", text="Texture Size")
-    column.prop(settings, "focal_length")
     column.prop(settings, "face_model")
-    quiet = body.column()
+    quiet = layout.column()
     quiet.active = False
-    paragraphs.draw(quiet, LICENCE_OF_FACE_MODEL[settings.face_model], width - paragraphs.BOX_POINTS)
+    paragraphs.draw(quiet, LICENCE_OF_FACE_MODEL[settings.face_model], width)
+
+
+def _draw_more_options(layout: bpy.types.UILayout, settings) -> None:
+    header, body = layout.panel("lifemask_more_options", default_closed=True)
+    header.label(text="More Options")
+    if body is None:
+        return
+    body.use_property_split = True
+    body.use_property_decorate = False
+    body.prop(settings, "focal_length")
 
 
 CLASSES = (LIFEMASK_UL_photographs,)
