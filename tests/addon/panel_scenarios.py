@@ -265,6 +265,7 @@ def camera_view(addon, arguments: dict) -> dict:
     views = [space for area in bpy.context.window.screen.areas for space in area.spaces if space.type == "VIEW_3D"]
     facts["views"] = [space.region_3d.view_perspective for space in views]
     facts["colours"] = [space.shading.color_type for space in views]
+    facts["cameras_shown"] = [item.name for item in bpy.data.objects if item.type == "CAMERA" and item.visible_get()]
     choose(scene.camera)
     facts["camera_counts_as_head"] = bpy.ops.lifemask.show_camera_view.poll()
     choose(None)
