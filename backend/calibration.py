@@ -11,9 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
+from backend.detection import MediaPipeFaceLandmarker, MediaPipeFaceMesh, detector_name
 from backend.face_models.morphable_model import SurfacePoints
 
 ASSETS = Path(__file__).parent / "assets"
+FILES = {
+    MediaPipeFaceMesh.name: ASSETS / "mediapipe_calibration.npz",
+    MediaPipeFaceLandmarker.name: ASSETS / "mediapipe_tasks_calibration.npz",
+}
+"""The calibration of each detector."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +102,17 @@ class LandmarkCalibration:
         )
 
 
-@lru_cache(maxsize=4)
-def load_calibration(path: Path = ASSETS / "mediapipe_calibration.npz") -> LandmarkCalibration:
-    """Reads a calibration file.
+def load_calibration(path: Path | None = None) -> LandmarkCalibration:
+    """Reads a calibration file, by default that of the detector in use.
 
     Raises:
         OSError: if the file is missing or cannot be read.
     """
+    return _read(path or FILES[detector_name()])
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path) -> LandmarkCalibration:
     with np.load(path, allow_pickle=False) as data:
         weight = data["weight"].astype(np.float64)
         return LandmarkCalibration(

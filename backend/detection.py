@@ -7,17 +7,28 @@ Photographs and renders pass through exactly the same steps, so what is calibrat
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 
 from backend.errors import Fix, PhotoError, UsageError
+from backend.face_landmarker import FACE_LANDMARKER, find_face_landmarker
 from backend.face_mesh_points import LEFT_EYE_OUTER_CORNER, MIRROR, RIGHT_EYE_OUTER_CORNER
-from backend.mediapipe_networks import MESH_INPUT_SIZE, NETWORKS_VERSION, FaceBoxNetwork, FaceMeshNetwork
+from backend.mediapipe_networks import (
+    NETWORKS_VERSION,
+    FaceBoxNetwork,
+    FaceMeshNetwork,
+    RawDetection,
+    has_networks,
+)
+from backend.mediapipe_tasks import TaskBoxNetwork, TaskMeshNetwork
+from backend.picture_regions import Picture, Region, search_windows
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +37,7 @@ MINIMUM_FACE_WIDTH_PX = 40
 CANDIDATE_SCORE = 0.35
 """From here on a box is worth a closer look."""
 
-# What counts as a face. On 203 portraits and 339 blurred 100 px faces the looks disagree by at most 0.024 and, three of
-# the blurred ones left out, 0.035; on cats, drawings, smileys, coins and textures by 0.039 and more.
-MINIMUM_SCORE = 0.8
-MAXIMUM_SPREAD = 0.036
-CERTAIN_BOX_SCORE, CERTAIN_BOX_SPREAD = 0.7, 0.062
-"""Looks may disagree more where a box network is certain."""
+CERTAIN_BOX_SCORE = 0.7
 
 CHOOSE_ANOTHER = Fix("choose-another-photo", "Choose another photograph")
 
@@ -55,7 +61,8 @@ class DetectedFace:
         depth: (478,) float64, away from the camera, in the unit of `points`, zero near the face's middle. The
             networks guess it; it has no absolute meaning.
         box: (4,) float64 pixels: left, top, width, height of the points.
-        score: 0 to 1, how sure the mesh network is that it sees a face.
+        score: 0 to 1, how sure the mesh network is that it sees a face; where it does not say, in how many of the looks
+            it saw one.
         spread: disagreement of the looks: root mean square over the points, over the outer eye corners' distance.
         detector: name and version; calibrations belong to one detector.
     """
@@ -80,8 +87,22 @@ class Detector(Protocol):
 
 @lru_cache(maxsize=1)
 def face_detector() -> Detector:
-    """The detector in use, started at the first call (0.3 s)."""
-    return MediaPipeFaceMesh()
+    """The detector in use, started at the first call (0.3 s).
+
+    Raises:
+        SetupError: the second detector's file is missing or a wrong one, or its MediaPipe does not do.
+    """
+    return DETECTORS[detector_name()]()
+
+
+def detector_name() -> str:
+    """The name of the detector in use, which is not started for it.
+
+    The first one where MediaPipe's wheel has its networks, the second one with newer wheels.
+    `$LIFEMASK_DETECTOR=tasks` chooses the second one anyway.
+    """
+    wanted_second = os.environ.get("LIFEMASK_DETECTOR") == "tasks"
+    return (MediaPipeFaceLandmarker if wanted_second or not has_networks() else MediaPipeFaceMesh).name
 
 
 def detect_faces(image: np.ndarray, wanted: int = 1) -> list[DetectedFace]:
@@ -132,82 +153,11 @@ def find_face(image: np.ndarray, name: str, number: int = 1) -> DetectedFace:
 
 
 @dataclass(frozen=True)
-class Region:
-    """A square part of a picture, which may be turned, mirrored and reach beyond the border.
-
-    Attributes:
-        centre: (2,) float64 pixels.
-        size: side, pixels.
-        angle: radians, from the picture's x axis to the region's, clockwise as seen (y is down).
-        mirrored: whether the region's x axis is reversed.
-    """
-
-    centre: np.ndarray
-    size: float
-    angle: float = 0.0
-    mirrored: bool = False
-
-    @cached_property
-    def axes(self) -> np.ndarray:
-        """(2, 2): columns are the region's x and y directions in the picture, unit length."""
-        cosine, sine = np.cos(self.angle), np.sin(self.angle)
-        flip = -1.0 if self.mirrored else 1.0
-        return np.array([[cosine * flip, -sine], [sine * flip, cosine]])
-
-    def to_picture(self, points: np.ndarray) -> np.ndarray:
-        """(N, 2) points with 0 to 1 inside the region -> picture pixels."""
-        return self.centre + (np.asarray(points) - 0.5) * self.size @ self.axes.T
-
-    def to_region(self, points: np.ndarray) -> np.ndarray:
-        """(N, 2) picture pixels -> 0 to 1 inside the region."""
-        return (np.asarray(points) - self.centre) @ self.axes / self.size + 0.5
-
-
-@dataclass(frozen=True)
 class Candidate:
     """What a box network takes for a face: its score and an upright square round it."""
 
     score: float
     region: Region
-
-
-class Picture:
-    """A picture that gives evenly filtered crops at any size and angle.
-
-    Args:
-        image: (H, W, 3) uint8.
-    """
-
-    def __init__(self, image: np.ndarray) -> None:
-        self.levels = [np.ascontiguousarray(image)]
-        while min(self.levels[-1].shape[:2]) > 2 * MESH_INPUT_SIZE:
-            height, width = self.levels[-1].shape[:2]
-            half = ((width + 1) // 2, (height + 1) // 2)
-            self.levels.append(cv2.resize(self.levels[-1], half, interpolation=cv2.INTER_AREA))
-
-    @property
-    def width(self) -> int:
-        return self.levels[0].shape[1]
-
-    @property
-    def height(self) -> int:
-        return self.levels[0].shape[0]
-
-    def crop(self, region: Region, side: int, border: int = cv2.BORDER_REPLICATE) -> np.ndarray:
-        """The region as a (side, side, 3) uint8 picture; outside the picture what OpenCV's border mode says."""
-        fine = 2 * side
-        wanted_reduction = max(region.size / fine, 1.0)
-        level = min(int(np.log2(wanted_reduction)), len(self.levels) - 1)
-        source = self.levels[level]
-        scale = np.array([source.shape[1] / self.width, source.shape[0] / self.height])
-        linear = region.axes * region.size / fine  # picture pixels per crop pixel
-        corner = region.centre - linear @ np.full(2, fine / 2)
-        # OpenCV puts integers at pixel centres: crop index i is at i + 0.5, and the source index is the place - 0.5.
-        offset = scale * (corner + linear @ np.full(2, 0.5)) - 0.5
-        matrix = np.column_stack([scale[:, None] * linear, offset])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        crop = cv2.warpAffine(source, matrix, (fine, fine), flags=flags, borderMode=border)
-        return cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def region_around(points: np.ndarray) -> Region:
@@ -224,14 +174,51 @@ def region_around(points: np.ndarray) -> Region:
     return Region(centre, REGION_PER_FACE * float((high - low).max()), upright.angle)
 
 
-class MediaPipeFaceMesh:
-    """The detector whose networks lie in the MediaPipe wheel."""
+class BoxNetwork(Protocol):
+    """Finds boxes in a square picture of `size` pixels."""
 
-    name = f"mediapipe-{NETWORKS_VERSION}-face-mesh"
+    size: int
 
-    def __init__(self) -> None:
-        self._box_networks = [FaceBoxNetwork(kind, CANDIDATE_SCORE) for kind in ("short-range", "full-range")]
-        self._mesh_network = FaceMeshNetwork()
+    def __call__(self, image: np.ndarray) -> list[RawDetection]: ...
+
+
+class MeshNetwork(Protocol):
+    """Finds the points of the face in a square crop of `size` pixels, see `FaceMeshNetwork`."""
+
+    size: int
+
+    def __call__(self, crop: np.ndarray) -> tuple[np.ndarray, float]: ...
+
+
+@dataclass(frozen=True)
+class WhatIsAFace:
+    """From where on a find counts as a face.
+
+    Attributes:
+        score: at least, see `DetectedFace`.
+        spread: at most, see `DetectedFace`.
+        spread_if_certain: at most, where a box network is certain.
+    """
+
+    score: float
+    spread: float
+    spread_if_certain: float
+
+
+class DetectorOfNetworks:
+    """Search in windows, then several looks at each find, with whatever networks.
+
+    Args:
+        box_networks: find candidates.
+        mesh_network: looks at them.
+    """
+
+    name: str
+    limits: WhatIsAFace
+
+    def __init__(self, box_networks: Sequence[BoxNetwork], mesh_network: MeshNetwork) -> None:
+        self._box_networks = box_networks
+        self._mesh_network = mesh_network
 
     def detect(self, image: np.ndarray, wanted: int = 1) -> list[DetectedFace]:
         """See `detect_faces`."""
@@ -253,18 +240,22 @@ class MediaPipeFaceMesh:
         region = candidate.region
         for _ in range(CENTRING_STEPS):
             points, _, score = self._look(picture, region)
-            if score < MINIMUM_SCORE / 2:
+            if score < self.limits.score / 2:
                 return None
             region = region_around(points)
         looks = [self._look(picture, nearby) for nearby in nearby_regions(region)]
+        score = float(np.mean([look[2] for look in looks]))
+        looks = [look for look in looks if look[2] > 0]
+        if not looks:
+            return None
         points = np.mean([look[0] for look in looks], axis=0)
         depth = np.mean([look[1] for look in looks], axis=0)
-        score = float(np.mean([look[2] for look in looks]))
         eye_distance = np.linalg.norm(points[LEFT_EYE_OUTER_CORNER] - points[RIGHT_EYE_OUTER_CORNER])
         squares = [np.square(look[0] - points).sum(axis=1).mean() for look in looks]
         spread = float(np.sqrt(np.mean(squares)) / max(eye_distance, 1e-6))
-        limit = CERTAIN_BOX_SPREAD if candidate.score >= CERTAIN_BOX_SCORE else MAXIMUM_SPREAD
-        if score < MINIMUM_SCORE or spread > limit:
+        certain = candidate.score >= CERTAIN_BOX_SCORE
+        limit = self.limits.spread_if_certain if certain else self.limits.spread
+        if score < self.limits.score or spread > limit:
             logger.debug("no face after all: box %.2f, mesh %.2f, spread %.3f", candidate.score, score, spread)
             return None
         low, high = points.min(axis=0), points.max(axis=0)
@@ -294,11 +285,52 @@ class MediaPipeFaceMesh:
 
     def _look(self, picture: Picture, region: Region) -> tuple[np.ndarray, np.ndarray, float]:
         """Points (478, 2) in picture pixels, depth (478,) in the same unit, and score, from one crop."""
-        points, score = self._mesh_network(picture.crop(region, MESH_INPUT_SIZE))
+        network = self._mesh_network
+        points, score = network(picture.crop(region, network.size))
         if region.mirrored:
             points = points[MIRROR]
-        depth = points[:, 2] * (region.size / MESH_INPUT_SIZE)
-        return region.to_picture(points[:, :2] / MESH_INPUT_SIZE), depth, score
+        depth = points[:, 2] * (region.size / network.size)
+        return region.to_picture(points[:, :2] / network.size), depth, score
+
+
+class MediaPipeFaceMesh(DetectorOfNetworks):
+    """The first detector, whose networks lie in the wheel of MediaPipe 0.10.9."""
+
+    name = f"mediapipe-{NETWORKS_VERSION}-face-mesh"
+
+    # On 203 portraits and 339 blurred 100 px faces the looks disagree by at most 0.024 and, three of the blurred ones
+    # left out, 0.035; on cats, drawings, smileys, coins and textures by 0.039 and more.
+    limits = WhatIsAFace(score=0.8, spread=0.036, spread_if_certain=0.062)
+
+    def __init__(self) -> None:
+        boxes = [FaceBoxNetwork(kind, CANDIDATE_SCORE) for kind in ("short-range", "full-range")]
+        super().__init__(boxes, FaceMeshNetwork())
+
+
+class MediaPipeFaceLandmarker(DetectorOfNetworks):
+    """The second detector, whose networks lie in `face_landmarker.task`.
+
+    Args:
+        file: that file; by default where `find_face_landmarker` finds it.
+
+    Raises:
+        SetupError: see `face_detector`.
+    """
+
+    name = f"mediapipe-face-landmarker-{FACE_LANDMARKER.sha256[:8]}"
+
+    # On 172 portraits and 337 of the blurred faces the looks disagree by at most 0.032; on what is no face (and on
+    # heads on coins) by 0.061 and more.
+    limits = WhatIsAFace(score=0.6, spread=0.045, spread_if_certain=0.045)
+
+    def __init__(self, file: Path | None = None) -> None:
+        file = file or find_face_landmarker()
+        super().__init__([TaskBoxNetwork(file, CANDIDATE_SCORE)], TaskMeshNetwork(file))
+
+
+DETECTORS: dict[str, type[DetectorOfNetworks]] = {
+    detector.name: detector for detector in (MediaPipeFaceMesh, MediaPipeFaceLandmarker)
+}
 
 
 def nearby_regions(region: Region) -> list[Region]:
@@ -309,26 +341,6 @@ def nearby_regions(region: Region) -> list[Region]:
         for mirrored in (False, True):
             variants.append(Region(centre, region.size * larger, region.angle + turn, mirrored))
     return variants
-
-
-def search_windows(width: int, height: int) -> list[list[Region]]:
-    """Square windows over a picture: all of it (also from further off), then tiles at two finer scales."""
-    centre = np.array([width / 2, height / 2])
-    whole = max(width, height)
-    levels = [[Region(centre, whole), Region(centre, 1.5 * whole)]]
-    for tiles in (2, 4):
-        side = whole / tiles
-        columns, rows = _tile_centres(width, side), _tile_centres(height, side)
-        levels.append([Region(np.array([x, y]), side) for y in rows for x in columns])
-    return levels
-
-
-def _tile_centres(extent: float, side: float) -> np.ndarray:
-    """Centres of tiles that overlap by at least half and cover 0 to extent."""
-    if extent <= side:
-        return np.array([extent / 2])
-    count = int(np.ceil((extent - side) / (side / 2))) + 1
-    return np.linspace(side / 2, extent - side / 2, count)
 
 
 def _overlap(first: np.ndarray, second: np.ndarray) -> float:

@@ -25,6 +25,8 @@ NETWORKS_VERSION = "0.10.9"
 MESH_INPUT_SIZE = 192
 """Side of the mesh network's square input, pixels."""
 
+MESH_FILE = "face_landmark_with_attention.tflite"
+
 _DETECTOR_GRAPH = """
 input_stream: "image"
 output_stream: "detections"
@@ -97,7 +99,7 @@ node {{
   input_side_packet: "OP_RESOLVER:operations"
   output_stream: "TENSORS:raw"
   options {{ [mediapipe.InferenceCalculatorOptions.ext] {{
-    model_path: "mediapipe/modules/face_landmark/face_landmark_with_attention.tflite"
+    model_path: "mediapipe/modules/face_landmark/{MESH_FILE}"
     delegate {{ xnnpack {{ num_threads: 1 }} }} }} }}
 }}
 node {{
@@ -179,6 +181,8 @@ class FaceBoxNetwork:
 class FaceMeshNetwork:
     """The wheel's mesh network with attention: 478 points and how sure it is that it sees a face."""
 
+    size = MESH_INPUT_SIZE
+
     def __init__(self) -> None:
         self._graph = _Graph(_MESH_GRAPH, ("landmarks", "presence"))
 
@@ -207,7 +211,7 @@ class _Graph:
         self._latest: dict[str, object] = {}
         self._timestamp = 0
         self._lock = threading.Lock()
-        with _native_messages_to_log():
+        with native_messages_to_log():
             self._graph = self._mediapipe.CalculatorGraph(graph_config=config)
             for name in outputs:
                 self._graph.observe_output_stream(name, self._receive)
@@ -244,6 +248,15 @@ class _Graph:
             self._latest[name] = packet
 
 
+def has_networks() -> bool:
+    """Whether the installed MediaPipe is one that carries these networks."""
+    specification = importlib.util.find_spec("mediapipe")
+    if specification is None:
+        raise ModuleNotFoundError("mediapipe is not installed", name="mediapipe")
+    folders = [Path(folder) for folder in specification.submodule_search_locations]
+    return any((folder / "modules" / "face_landmark" / MESH_FILE).is_file() for folder in folders)
+
+
 def _load_mediapipe() -> ModuleType:
     """The `mediapipe.python` package: graph, image and packet classes, and the messages our graphs are written in.
 
@@ -265,7 +278,7 @@ def _load_mediapipe() -> ModuleType:
 
 
 @contextmanager
-def _native_messages_to_log() -> Iterator[None]:
+def native_messages_to_log() -> Iterator[None]:
     """Send what native code writes to the error stream meanwhile to the log, not to the terminal."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as captured:

@@ -15,8 +15,8 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from tqdm import tqdm
 
-from backend.calibration import ASSETS, LandmarkCalibration, ViewDirection
-from backend.detection import MediaPipeFaceMesh
+from backend.calibration import FILES, LandmarkCalibration, ViewDirection
+from backend.detection import Detector, MediaPipeFaceLandmarker, MediaPipeFaceMesh
 from backend.face_mesh_points import LOWER_INNER_LIP, UPPER_INNER_LIP
 from backend.face_models import load_face_model
 from backend.face_models.open_head import OpenHead
@@ -27,6 +27,7 @@ from training.synthetic_people import SyntheticPhotograph, random_photograph
 
 logger = logging.getLogger(__name__)
 
+DETECTORS = {"face-mesh": MediaPipeFaceMesh, "tasks": MediaPipeFaceLandmarker}
 YAW_GRID = np.arange(-60.0, 61.0, 15.0)
 PITCH_GRID = np.arange(-30.0, 31.0, 15.0)
 SHARED_FACTORS = 64
@@ -52,10 +53,10 @@ class Sample:
     open_eyes: dict[str, bool]
 
 
-def collect(model: OpenHead, people: int, seed: int) -> list[Sample]:
+def collect(model: OpenHead, detector: Detector, people: int, seed: int) -> list[Sample]:
     """Renders and detects `people` random people; those that are not found are left out."""
     names = list(model.key_offsets(model.neutral(np.zeros(1))).names)
-    samples, detector = [], MediaPipeFaceMesh()
+    samples = []
     for child in tqdm(np.random.SeedSequence(seed).spawn(people), desc="people", mininterval=10):
         photograph = random_photograph(model, np.random.default_rng(child))
         faces = detector.detect(photograph.image)
@@ -210,17 +211,19 @@ def _on_surface(
 
 
 def main(arguments: list[str]) -> int:
-    """`python3 -m training calibrate [--people N] [--seed S] [--output FILE]`."""
+    """`python3 -m training calibrate [--detector tasks] [--people N] [--seed S] [--output FILE]`."""
     parser = argparse.ArgumentParser(prog="python3 -m training calibrate", description=__doc__.splitlines()[0])
     parser.add_argument("--people", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=ASSETS / "mediapipe_calibration.npz")
+    parser.add_argument("--detector", choices=DETECTORS, default="face-mesh", help="tasks: needs face_landmarker.task")
+    parser.add_argument("--output", type=Path, help="default: the file in backend/assets")
     options = parser.parse_args(arguments)
-    model = load_face_model("open_head")
-    samples = collect(model, options.people, options.seed)
-    calibration = learn(model, samples, MediaPipeFaceMesh.name)
-    calibration.save(options.output)
+    model, detector = load_face_model("open_head"), DETECTORS[options.detector]()
+    samples = collect(model, detector, options.people, options.seed)
+    calibration = learn(model, samples, detector.name)
+    output = options.output or FILES[detector.name]
+    calibration.save(output)
     print(f"{len(samples)} of {options.people} people were detected; median deviation in front "
           f"{1000 * np.median(calibration.deviation[len(YAW_GRID) // 2, len(PITCH_GRID) // 2]):.2f} mm. "
-          f"Written: {options.output}")  # fmt: skip
+          f"Written: {output}")  # fmt: skip
     return 0

@@ -11,14 +11,11 @@ import pytest
 
 from backend.detection import (
     MINIMUM_FACE_WIDTH_PX,
-    Picture,
-    Region,
     detect_faces,
     face_detector,
     find_face,
     nearby_regions,
     region_around,
-    search_windows,
 )
 from backend.errors import PhotoError, UsageError
 from backend.face_mesh_points import (
@@ -30,6 +27,7 @@ from backend.face_mesh_points import (
     RIGHT_IRIS_CENTRE,
 )
 from backend.mediapipe_networks import FaceMeshNetwork
+from backend.picture_regions import Picture, Region, search_windows
 
 ROOT = Path(__file__).resolve().parents[2]
 

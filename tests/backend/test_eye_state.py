@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backend.detection import DetectedFace, detect_faces
-from backend.eye_state import OPEN_APERTURE, closure_from_aperture, measure_eyes, read_eye_closure
+from backend.eye_state import FIRST_SCALE, closure_from_aperture, measure_eyes, read_eye_closure
 from backend.face_mesh_points import (
     LEFT_EYE_INNER_CORNER,
     LEFT_EYE_OUTER_CORNER,
@@ -43,10 +43,10 @@ def with_lids(face: DetectedFace, left: float, right: float) -> DetectedFace:
 
 
 def test_closure_runs_from_zero_through_a_half_to_one():
-    values = [closure_from_aperture(OPEN_APERTURE * share) for share in np.linspace(0, 1.2, 25)]
+    values = [closure_from_aperture(share) for share in np.linspace(0, 1.2, 25)]
     assert values[0] == 1.0 and values[-1] == 0.0
     assert np.all(np.diff(values) <= 0)
-    assert closure_from_aperture(OPEN_APERTURE / 2) == pytest.approx(0.5)
+    assert closure_from_aperture(FIRST_SCALE.half_share) == pytest.approx(0.5)
 
 
 def test_an_open_face_is_open_and_shutting_its_lids_shuts_it(face):
@@ -63,9 +63,9 @@ def test_left_and_right_are_the_subjects_own(face):
 
 
 def test_a_wide_open_eye_makes_the_other_ones_standard_stricter(face):
-    wide, half = 1.5 * OPEN_APERTURE, 0.6 * OPEN_APERTURE
+    wide, half = 1.5 * FIRST_SCALE.open, 0.6 * FIRST_SCALE.open
     own = {side: eye.aperture for side, eye in measure_eyes(face).items()}
-    alone = closure_from_aperture(half)
+    alone = closure_from_aperture(half / FIRST_SCALE.open)
     wink = read_eye_closure(NO_IMAGE, with_lids(face, half / own["left"], wide / own["right"]))
     assert alone < SHUT_ABOVE < wink["left"]
 

@@ -1,0 +1,87 @@
+"""The file `face_landmarker.task`: the networks of the second detector, which no wheel carries.
+
+Standard library only; the add-on uses it too. The file is looked for where `$LIFEMASK_FACE_LANDMARKER` says, then as
+`assets/face_landmarker.task` in Lifemask's folder. It is downloaded only when somebody has said so.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from . import environment
+from .downloads import KnownFile, download, sha256_of
+from .errors import Fix, SetupError
+
+FACE_LANDMARKER = KnownFile(
+    title="the face landmarker",
+    name="face_landmarker.task",
+    source="https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
+    size=3_758_596,
+    sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+    licence="Apache-2.0, by Google (MediaPipe Face Landmarker, float16, version 1)",
+)
+VARIABLE = "LIFEMASK_FACE_LANDMARKER"
+COMMAND = "python3 -m backend setup --face-landmarker"
+DOWNLOAD = Fix("download-face-landmarker", "Download the face landmarker", COMMAND)
+
+
+def face_landmarker_path(root: Path | None = None) -> Path:
+    """Where the file is or would be: `$LIFEMASK_FACE_LANDMARKER`, or in `root` or `environment.home()`."""
+    if chosen := os.environ.get(VARIABLE):
+        return Path(chosen).expanduser().absolute()
+    return (root or environment.home()) / "assets" / FACE_LANDMARKER.name
+
+
+def find_face_landmarker(root: Path | None = None) -> Path:
+    """The file, after looking that it is the right one.
+
+    Args:
+        root: instead of `environment.home()`.
+
+    Raises:
+        SetupError: "no-face-landmarker" or "wrong-face-landmarker".
+    """
+    path = face_landmarker_path(root)
+    try:
+        if FACE_LANDMARKER.is_in(path):
+            return path
+        found = f"SHA-256 {sha256_of(path)[:12]}…, {path.stat().st_size} bytes"
+    except FileNotFoundError:
+        raise SetupError(
+            "no-face-landmarker",
+            f"With this Python faces are found by a file of networks, {FACE_LANDMARKER.name} "
+            f"({FACE_LANDMARKER.size / 1e6:.1f} MB), which is not at {path}. Download it with: {COMMAND}. Or name one "
+            f"that you have in {VARIABLE}.",
+            DOWNLOAD,
+            exit_code=2,
+        ) from None
+    except OSError as error:
+        found = error.strerror or str(error)
+    raise SetupError(
+        "wrong-face-landmarker",
+        f"{path} is not the {FACE_LANDMARKER.name} that Lifemask was measured with ({found}). Download the right one "
+        f"with: {COMMAND}.",
+        DOWNLOAD,
+        exit_code=2,
+    )
+
+
+def download_face_landmarker(
+    progress: Callable[[environment.Progress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    *,
+    root: Path | None = None,
+) -> Path:
+    """Downloads the file into `root` or `environment.home()`, where it is not there yet. To be called after consent.
+
+    Raises:
+        SetupError, Cancelled: see `downloads.download`.
+    """
+
+    def tell(done: int, total: int) -> None:
+        if progress is not None:
+            sentence = f"Downloading {FACE_LANDMARKER.title}"
+            progress(environment.Progress("packages", sentence, done / total, FACE_LANDMARKER.name, done, total))
+
+    target = (root or environment.home()) / "assets" / FACE_LANDMARKER.name
+    return download(FACE_LANDMARKER, target, tell, cancelled)
