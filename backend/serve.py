@@ -7,7 +7,7 @@ import platform
 import sys
 from pathlib import Path
 
-from . import protocol, server
+from . import memory, protocol, server
 from .errors import Fix, UsageError
 from .options import ReconstructOptions
 from .server import Call
@@ -108,7 +108,10 @@ def reconstruct(params: dict, call: Call) -> dict:
     options = ReconstructOptions.from_request(
         params.get("options", {}), tuple(each.get("face") for each in params["photographs"])
     )
-    report = pipeline.reconstruct(photographs, Path(params["output"]), options, call.progress)
+    try:
+        report = pipeline.reconstruct(photographs, Path(params["output"]), options, call.progress)
+    finally:
+        memory.give_back()
     return {
         "folder": str(report.folder),
         "timings": report.timings,
