@@ -428,7 +428,14 @@ def failure_of(error: Exception) -> Failure:
 
 def done_with_batch(value: Mapping[str, object], seconds: float) -> Done:
     """What the panel shows after a batch."""
-    return Done(sentence=str(value["sentence"]), seconds=seconds, folder=Path(value["folder"]), kind="batch")
+    warnings = () if value.get("complete", True) else (f"What is missing, and why, is in {value['report']}.",)
+    return Done(
+        sentence=str(value["sentence"]),
+        warnings=warnings,
+        seconds=seconds,
+        folder=Path(str(value["folder"])),
+        kind="batch",
+    )
 
 
 def _sentence(request: Request) -> str:
