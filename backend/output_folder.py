@@ -148,7 +148,8 @@ def _is_full(folder: Path) -> bool:
 
 def _in_words(error: OSError, output: Path) -> LifemaskError | OSError:
     """A sentence for an error of the output's disk; any other error comes back as it is."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    # shutil.Error, of several files at once, has no number
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and _is_full(output.parent)):
         return UsageError(
             "disk-full",
             f"The disk of {output} is full. Nothing half-written was left. Free some space or name another folder.",

@@ -91,9 +91,9 @@ def _reconstruct(
         with stages.stage("making the texture", 0.45):
             albedo = make_albedo(head, pictures, options)
         with stages.stage("writing the result", 0.85):
-            cv2.imwrite(str(folder / ALBEDO_FILE), albedo[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 2])
+            write_picture(folder / ALBEDO_FILE, albedo)
             overlay = draw_overlay(head, pictures[0].image, albedo, device)
-            cv2.imwrite(str(folder / OVERLAY_FILE), overlay[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 2])
+            write_picture(folder / OVERLAY_FILE, overlay)
             names = [_store_photograph(picture, folder, i + 1) for i, picture in enumerate(pictures)]
             warnings = notes + [w for picture in pictures for w in picture.warnings]
             warnings += fit_warnings(head, pictures) + strangers
@@ -227,8 +227,21 @@ def different_people(observations: list[Observation], pictures: list[Photograph]
 def _store_photograph(picture: Photograph, folder: Path, number: int) -> str:
     """Keeps the upright photograph in the folder; returns the file's name."""
     name = f"photo_{number}.jpg"
-    cv2.imwrite(str(folder / name), picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+    write_picture(folder / name, picture.image)
     return name
+
+
+def write_picture(path: Path, image: np.ndarray) -> None:
+    """Writes a PNG or JPEG file, by the suffix. (`cv2.imwrite` says nothing of a full disk and leaves half a file.)
+
+    Args:
+        path: of the file.
+        image: (H, W, 3) uint8 sRGB.
+
+    Raises OSError.
+    """
+    how = [cv2.IMWRITE_PNG_COMPRESSION, 2, cv2.IMWRITE_JPEG_QUALITY, 95]
+    path.write_bytes(cv2.imencode(path.suffix, image[..., ::-1], how)[1].tobytes())
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """The commands of `python3 -m backend`: what they refuse, their exit codes, and what they leave behind."""
 
 import ast
+import json
 import os
 import signal
 import subprocess
@@ -63,6 +64,9 @@ WRONG = {
     "output holds other things": (["photo.jpg", "--output", ".", "--overwrite"], "other things"),
     "output exists": (["photo.jpg", "--output", "old"], "--overwrite"),
     "no output": (["photo.jpg"], "--output"),
+    "unknown preset": (["photo.jpg", "--output", "out", "--preset", "maya"], "maya"),
+    "no such Blender": (["photo.jpg", "--output", "out", "--blender", "gone/blender"], "gone"),
+    "keys of no file": (["photo.jpg", "--output", "out", "--keys", "all"], "--format"),
     "unknown device": (["photo.jpg", "--output", "out", "--device", "abacus"], "abacus"),
     "unknown option": (["photo.jpg", "--output", "out", "--colour"], "--colour"),
 }
@@ -100,11 +104,16 @@ def test_a_good_command_passes_everything_on_and_says_what_was_made(photograph: 
     fake(reconstruct)
     output = photograph.parent / "out"
     arguments = ["--face", "2", "--focal-length", "50", "--format", "OBJ", "--texture-size", "512", "--no-texture"]
+    arguments += ["--preset", "unreal", "--keys", "used", "--blender", sys.executable]
     assert cli.main(["reconstruct", str(photograph), "--output", str(output), *arguments]) == 0
     ((photographs, options),) = asked
     assert photographs == [photograph]
-    assert (options.faces, options.focal_length_mm, options.formats) == ((2,), 50.0, ("obj",))
+    assert (options.faces, options.focal_length_mm, options.formats) == ((2,), 50.0, ("obj", "fbx"))
     assert (options.texture_size, options.texture, options.device, options.overwrite) == (512, False, "auto", False)
+    assert (json.loads(options.export_options), options.blender) == (
+        {"preset": "unreal", "keys": "used"},
+        Path(sys.executable),
+    )
     captured = capfd.readouterr()
     assert str(output) in captured.out
     assert "0.25  finding the face" in captured.out

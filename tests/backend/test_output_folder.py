@@ -2,14 +2,18 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from backend import output_folder as output_folder_module
 from backend.errors import PhotoError, UsageError
 from backend.output_folder import output_folder
 
@@ -139,3 +143,25 @@ def test_a_process_that_is_ended_leaves_nothing_or_is_cleaned_up_after(tmp_path:
     with output_folder(output) as working:
         (working / "head.json").write_text("new")
     assert names(tmp_path) == {"result"}
+
+
+def test_a_full_disk_is_known_too_where_the_error_has_no_number(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(output_folder_module, "_is_full", lambda folder: True)
+    with pytest.raises(UsageError, match="full") as caught, output_folder(tmp_path / "result"):
+        raise shutil.Error([("from", "to", "[Errno 28] No space left on device")])
+    assert caught.value.code == "disk-full"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_picture_is_written_whole_or_its_disk_is_said_to_be_full(suffix: str, tmp_path: Path):
+    pipeline = pytest.importorskip("backend.pipeline", reason="needs the runtime packages in this interpreter")
+    image = np.dstack(np.broadcast_arrays(np.arange(64)[:, None], np.arange(48), 200)).astype(np.uint8)
+    pipeline.write_picture(tmp_path / f"picture{suffix}", image)
+    read = np.asarray(Image.open(tmp_path / f"picture{suffix}"))
+    assert read.shape == image.shape
+    assert np.abs(read.astype(int) - image).max() <= (0 if suffix == ".png" else 6)
+    (tmp_path / f"full{suffix}").symlink_to("/dev/full")
+    with pytest.raises(OSError) as caught:
+        pipeline.write_picture(tmp_path / f"full{suffix}", image)
+    assert caught.value.errno == errno.ENOSPC
