@@ -59,7 +59,7 @@ def find_program(settings: Settings) -> Program | None:
     found = find_environment(settings.folder, settings.device, settings.existing)
     if found is None:
         return None
-    arguments = ["serve", "--parent-pid", str(os.getpid())]
+    arguments = ["serve", "--parent-pid", str(os.getpid()), "--give-way"]
     if settings.idle_minutes:
         arguments += ["--idle-exit", str(round(60 * settings.idle_minutes))]
     command, variables = backend_command(found.python, *arguments)

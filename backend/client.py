@@ -445,10 +445,9 @@ def end_all() -> None:
 
 
 def _group_of_its_own() -> dict:
-    """So that Ctrl-C in a terminal reaches the parent only; on Windows, no window opens and Blender goes first."""
+    """So that Ctrl-C in a terminal reaches the parent only, and no window opens on Windows."""
     if sys.platform == "win32":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-        return {"creationflags": flags | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
     return {"start_new_session": True}
 
 

@@ -19,15 +19,17 @@ FACES_LOOKED_FOR = 2
 """The search goes on until so many are found; from two on a person is asked whose head it shall be."""
 
 
-def run(parent: int | None, idle_exit: float) -> int:
+def run(parent: int | None, idle_exit: float, give_way: bool = False) -> int:
     """Serve until the end of standard input. Returns the exit code.
 
     Args:
         parent: process id of the parent, whose end ends this process too.
         idle_exit: seconds without a request after which the process ends; 0 for never.
+        give_way: let other programs have the processor first.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    _give_way()
+    if give_way:
+        _give_way()
     try:
         code = server.serve(HANDLERS, parent=parent, idle_exit=idle_exit)
     except SystemExit as ended:
