@@ -4,13 +4,17 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import time
 import venv
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from ..backend.test_environment import make_wheel, write_sets
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = ROOT / "tests" / "fake_backend.py"
@@ -327,6 +331,45 @@ def test_a_set_up_that_fails_says_why_and_one_that_works_makes_ready(types, star
     session.retry()
     until(session, lambda: session.setup is None)
     assert session.state is types.State.READY
+
+
+def test_a_set_up_from_nothing_goes_on_after_a_stop_and_repairs(types, start, addon, tmp_path, monkeypatch):
+    requirements, wheels = tmp_path / "requirements", tmp_path / "wheels"
+    write_sets(requirements)
+    sets = json.loads((requirements / "sets.json").read_text())
+    (requirements / "sets.json").write_text(json.dumps({"runtime": sets["tiny"]}))
+    (requirements / "tiny.txt").rename(requirements / "runtime.txt")
+    wheels.mkdir()
+    for name in ("first_tiny", "second_tiny"):
+        make_wheel(wheels, name, "1.0", "")
+    monkeypatch.setattr(addon("backend.environment"), "REQUIREMENTS", requirements)
+    monkeypatch.setattr(addon("backend.environment"), "RUNTIMES", ("runtime",))
+    for variable in [name for name in os.environ if name.startswith(("PIP_", "LIFEMASK_ENVIRONMENT_"))]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    session = start()
+    session.find_program = types.find_program
+    session.look_again()
+    assert session.state is types.State.NOT_SET_UP
+    choice = types.SetupChoice(session.settings.folder, wheels=wheels)
+    session.start_set_up(choice)
+    until(session, lambda: "second" in session.setup.sentence, seconds=60)
+    session.cancel()
+    until(session, lambda: session.setup is None)
+    assert session.state is types.State.NOT_SET_UP
+    session.start_set_up(choice)
+    until(session, lambda: session.setup is None, seconds=60)
+    assert session.state is types.State.READY and session.error is None
+    command = session.find_program(session.settings).command
+    assert Path(command[0]).is_relative_to(session.settings.folder) and command[1:4] == ("-m", "backend", "serve")
+    (lost,) = (session.settings.folder / "environments").rglob("first_tiny.py")
+    lost.unlink()
+    session.start_set_up(replace(choice, repair=True))
+    until(session, lambda: session.setup is None, seconds=60)
+    assert session.state is types.State.READY and lost.is_file()
+    shutil.rmtree(session.settings.folder / "environments")
+    session.look_again()
+    assert session.state is types.State.NOT_SET_UP
 
 
 def test_an_existing_environment_is_checked_before_it_is_used(types, start, tmp_path):
