@@ -19,7 +19,7 @@ from pathlib import Path
 
 from backend import environment
 from backend.errors import LifemaskError, SetupError
-from backend.obj_file import write_obj
+from backend.obj_file import write_obj, write_obj_note
 from backend.result_folder import ALBEDO_FILE, read_result
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,9 @@ def export(
     if "obj" in formats:
         if is_plain_obj(export_options):
             texture = ALBEDO_FILE if (folder / ALBEDO_FILE).is_file() else None
-            write_obj(read_result(folder), folder / "head.obj", texture)
+            result = read_result(folder)
+            write_obj(result, folder / "head.obj", texture)
+            write_obj_note(result, folder / "head.obj")
             progress("head.obj", 0.0)
         else:
             wanted.append("obj")

@@ -34,6 +34,7 @@ DESCRIPTIONS = {
     "head.fbx": "for game engines and other programs",
     "head.glb": "glTF, one file",
     "head.obj": "the neutral head",
+    "head.usd": "with blend shapes, pictures beside it",
     "head.npz": "vertices, faces, UVs and shape keys as arrays",
     "head.json": "cameras, eye states, versions, licence",
     "albedo.png": "the skin texture",
@@ -125,12 +126,15 @@ def make_parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", allow_abbrev=False)  # for the add-on, not for people: no line in the help
     serve.add_argument("--parent-pid", type=int)
     serve.add_argument("--idle-exit", type=float, default=0.0, metavar="SECONDS")
+    serve.add_argument("--give-way", action="store_true")
 
     setup = commands.add_parser("setup", help="install, or repair what is installed", allow_abbrev=False)
     setup.add_argument("set", nargs="*", default=["runtime", "blender"], metavar="SET", help="default: runtime blender")
     setup.add_argument("--repair", action="store_true", help="install packages again that lost files")
     setup.add_argument("--wheels", type=Path, metavar="DIR", help="a folder of wheels, to install without a network")
     setup.add_argument("--torch", choices=environment.TORCH_BUILDS, default="auto", help="build of PyTorch")
+    setup.add_argument("--face-landmarker", action="store_true", help="only download what newer Pythons find faces by")
+    setup.add_argument("--yes", action="store_true", help="download it without a question")
     return parser
 
 
@@ -259,6 +263,9 @@ BENCHES = {"pipeline": _bench_pipeline, "batch": _bench_batch, "cancel": _bench_
 def setup(chosen: argparse.Namespace, arguments: list[str]) -> int:
     if chosen.wheels is not None and not chosen.wheels.is_dir():
         raise UsageError("no-such-folder", f"There is no folder {chosen.wheels}.")
+    if chosen.face_landmarker:
+        print(start.face_landmarker(agreed=chosen.yes))
+        return 0
     wheels = chosen.wheels.absolute() if chosen.wheels else None
     for name in chosen.set:
         made = start.ensure(name, repairing=chosen.repair, wheel_folder=wheels, build=chosen.torch)
@@ -270,7 +277,7 @@ def serve(chosen: argparse.Namespace, arguments: list[str]) -> int:
     """Serves in the environment that it was started in, which may be somebody else's, and installs nothing."""
     from .serve import run
 
-    return run(chosen.parent_pid, chosen.idle_exit)
+    return run(chosen.parent_pid, chosen.idle_exit, chosen.give_way)
 
 
 COMMANDS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ PLAIN_COLOURS = {
     "teeth": (0.81, 0.77, 0.69),
     "tongue": (0.62, 0.37, 0.35),
 }
+AXES = "+Y up, +Z out of the face, +X to the subject's left"
 
 
 def write_obj(result: HeadResult, path: Path, texture: str | None) -> None:
@@ -54,6 +56,30 @@ def write_obj(result: HeadResult, path: Path, texture: str | None) -> None:
                 colour = PLAIN_COLOURS.get(part) or PLAIN_COLOURS.get(part.split("_")[0], (0.7, 0.7, 0.7))
                 file.write("Kd {} {} {}\n".format(*colour))
             file.write("Ks 0.04 0.04 0.04\nNs 60\nd 1\nillum 2\n\n")
+
+
+def write_obj_note(result: HeadResult, obj: Path) -> None:
+    """Write the JSON file beside an OBJ that says what OBJ cannot, with the fields of the other exports' files.
+
+    Raises OSError.
+    """
+    credit = result.face_model
+    note = {
+        "file": obj.name,
+        "preset": "obj",
+        "written_by": {"lifemask": result.software.get("lifemask", "")},
+        "units": "metres",
+        "axes": AXES,
+        "shape": "neutral, eyes open, mouth shut",
+        "keys": [],
+        "displacement": "off",
+        "face_model": credit.name,
+        "licence": credit.licence,
+        "licence_in_words": credit.sentence,
+        "may_be_used_commercially": credit.commercial,
+    }
+    text = json.dumps(note, indent=2, ensure_ascii=False)
+    obj.with_name(f"{obj.name}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:

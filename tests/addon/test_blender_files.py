@@ -62,6 +62,9 @@ def test_without_blender_the_obj_is_written_and_the_rest_says_why_not(folder, mo
     assert text.count("\nusemtl ") == 8 and "\nmtllib head.mtl\n" in text
     assert "map_Kd albedo.png" in (folder / "head.mtl").read_text()
     assert not (folder / "head.blend").exists()
+    facts = json.loads((folder / "head.obj.json").read_text("utf-8"))
+    assert (facts["units"], facts["keys"], facts["licence"]) == ("metres", [], "CC0-1.0")
+    assert facts["face_model"] == "made_up" and facts["axes"].startswith("+Y up, +Z out of the face")
 
 
 @pytest.mark.blender

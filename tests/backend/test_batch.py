@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from backend import batch, batch_command, batch_job, cli, options
+from backend import batch, batch_command, batch_job, cli, obj_file, options
 from backend.batch import BatchOptions, batch_from_request, run_batch
 from backend.batch_plan import read_plan
 from backend.client import Backend
@@ -539,6 +539,7 @@ def test_the_command_line_offers_what_the_addon_exports(tmp_path: Path):
     assert set(options.BLENDER_FORMATS) == set(presets.FORMATS)
     assert (options.EXPORT_KEYS, options.EXPORT_PARTS) == (presets.KEYS, presets.PARTS)
     assert options.EXPORT_DISPLACEMENT == presets.DISPLACEMENT
+    assert obj_file.AXES == presets.PRESETS["obj"].axes
 
 
 def test_real_photographs_become_heads_in_one_process(data_folder, tmp_path, monkeypatch):
