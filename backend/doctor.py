@@ -11,9 +11,9 @@ from pathlib import Path
 from . import environment
 from .environment import Environment
 from .errors import LifemaskError
+from .face_landmarker import COMMAND, FACE_LANDMARKER, find_face_landmarker, needs_face_landmarker
 
 ROOT = Path(__file__).resolve().parent.parent
-USER_SETS = ("runtime", "blender")
 
 # Runs inside the runtime environment and prints one JSON object.
 PROBE = """
@@ -54,10 +54,13 @@ def report() -> str:
             state = _describe(name, environments[name])
         except LifemaskError as error:
             environments[name], state = None, error.sentence
-        lines.append(f"  {name:<12} {state}")
-        if environments[name] is None and name in USER_SETS:
-            mends.append(f"{name} is not installed: python3 -m backend setup {name}")
-    if (runtime := environments.get("runtime") or environments.get("tests")) is not None:
+        lines.append(f"  {name:<13} {state}")
+    runtime = next((found for name in environment.RUNTIMES if (found := environments.get(name))), None)
+    if runtime is None:
+        mends.append("runtime is not installed: python3 -m backend setup runtime")
+    if environments.get("blender") is None:
+        mends.append("blender is not installed: python3 -m backend setup blender")
+    if (runtime := runtime or environments.get("tests")) is not None:
         lines += ["", "Reconstruction", *_probe_runtime(runtime, mends)]
     if (blender := environments.get("blender")) is not None:
         lines += ["", "Blender", *_probe_blender(blender, mends)]
@@ -85,11 +88,8 @@ def _describe(name: str, found: Environment | None) -> str:
 
 
 def _probe_runtime(runtime: Environment, mends: list[str]) -> list[str]:
-    names = [
-        requirement.split("=")[0].split("<")[0]
-        for _, requirements in environment.requirement_set("runtime").steps
-        for requirement in requirements
-    ]
+    pins = environment.requirement_set(runtime.name if runtime.name in environment.RUNTIMES else "runtime")
+    names = [requirement.split("=")[0].split("<")[0] for _, requirements in pins.steps for requirement in requirements]
     found, error = _ask(runtime, PROBE.replace("NAMES", repr(names)))
     if found is None:
         mends.append(f"the runtime does not start ({error}): python3 -m backend setup runtime --repair")
@@ -99,7 +99,13 @@ def _probe_runtime(runtime: Environment, mends: list[str]) -> list[str]:
     lines.append(f"  device: {device}")
     for name, licence, sentence, vertices in found["models"]:
         lines.append(f"  face model {name}: {vertices} vertices, licence {licence}. {sentence}")
-    lines.append(f"  landmark detector: MediaPipe {found['versions'].get('mediapipe')} face mesh, licence Apache-2.0")
+    lines.append(f"  landmark detector: MediaPipe {found['versions'].get('mediapipe')}, licence Apache-2.0")
+    if needs_face_landmarker(runtime):
+        try:
+            lines.append(f"  its networks: {find_face_landmarker()}")
+        except LifemaskError as error:
+            lines.append(f"  its networks: {error.sentence}")
+            mends.append(f"{FACE_LANDMARKER.title} is missing or a wrong one: {COMMAND}")
     heic = "read" if found["heic"] else "not read; to change that, install pillow-heif into the runtime environment"
     lines.append(f"  HEIC photographs: {heic}")
     for problem in found["problems"]:

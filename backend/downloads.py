@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .environment import CancelCallback, hold_lock
 from .errors import Cancelled, Fix, SetupError
 
 BLOCK_BYTES = 1 << 16
@@ -57,7 +58,7 @@ def download(
     wanted: KnownFile,
     target: Path,
     progress: DownloadProgress | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: CancelCallback | None = None,
 ) -> Path:
     """Downloads a file to `target`, whose folder is made; does nothing where it is there and right.
 
@@ -75,20 +76,14 @@ def download(
         Cancelled: `cancelled` said so.
     """
     part = target.with_name(target.name + ".part")
+    cancelled = cancelled or (lambda: False)
     try:
         if target.is_file() and wanted.is_in(target):
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        if part.is_file() and part.stat().st_size > wanted.size:
-            part.unlink()
-        with part.open("ab") as file:
-            _receive(wanted, file, progress or (lambda done, total: None), cancelled or (lambda: False))
-            file.flush()
-            os.fsync(file.fileno())
-        if not wanted.is_in(part):
-            part.unlink()
-            raise _wrong(wanted)
-        part.replace(target)
+        with hold_lock(target.with_name(target.name + ".lock"), lambda: _stop_if(cancelled)):
+            if not (target.is_file() and wanted.is_in(target)):  # another process may have fetched it meanwhile
+                _fetch(wanted, target, part, progress or (lambda done, total: None), cancelled)
     except urllib.error.HTTPError as error:
         raise _not_reached(wanted, f"the server answered {error.code} {error.reason}") from error
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
@@ -98,7 +93,25 @@ def download(
     return target
 
 
-def _receive(wanted: KnownFile, file, progress: DownloadProgress, cancelled: Callable[[], bool]) -> None:
+def _fetch(wanted: KnownFile, target: Path, part: Path, progress: DownloadProgress, cancelled: CancelCallback) -> None:
+    if part.is_file() and part.stat().st_size > wanted.size:
+        part.unlink()
+    with part.open("ab") as file:
+        _receive(wanted, file, progress, cancelled)
+        file.flush()
+        os.fsync(file.fileno())
+    if not wanted.is_in(part):
+        part.unlink()
+        raise _wrong(wanted)
+    part.replace(target)
+
+
+def _stop_if(cancelled: CancelCallback) -> None:
+    if cancelled():
+        raise Cancelled("Stopped. What has arrived is kept; the next download goes on from there.")
+
+
+def _receive(wanted: KnownFile, file, progress: DownloadProgress, cancelled: CancelCallback) -> None:
     """Appends what is missing of the file."""
     done = file.tell()
     progress(done, wanted.size)
@@ -113,12 +126,13 @@ def _receive(wanted: KnownFile, file, progress: DownloadProgress, cancelled: Cal
         file.truncate(0)
         answer = urllib.request.urlopen(wanted.source, timeout=TIMEOUT_SECONDS)
     with contextlib.closing(answer):
-        if answer.status != 206:  # this server sends all of it again
+        if answer.status != 206 and done:  # this server sends all of it again
             file.truncate(0)
             done = 0
+        if answer.length is not None and done + answer.length != wanted.size:
+            raise _wrong(wanted)
         while block := answer.read(BLOCK_BYTES):
-            if cancelled():
-                raise Cancelled("Stopped. What has arrived is kept; the next download goes on from there.")
+            _stop_if(cancelled)
             done += len(block)
             if done > wanted.size:
                 file.truncate(0)

@@ -344,6 +344,22 @@ def find_python(versions: tuple[str, ...]) -> Path:
     raise _no_python(versions)
 
 
+@contextlib.contextmanager
+def hold_lock(path: Path, while_waiting: Callable[[], None]) -> Iterator[int]:
+    """Holds a file lock, which the system releases when its last holder ends. Yields the file's descriptor."""
+    with path.open("a+") as file:
+        while not _try_lock(file):
+            while_waiting()
+            time.sleep(0.2)
+        yield file.fileno()
+
+
+def site_packages(folder: Path) -> Path | None:
+    """The folder of an environment's packages; None where it has none yet."""
+    pattern = "Lib/site-packages" if sys.platform == "win32" else "lib/python*/site-packages"
+    return next(iter(folder.glob(pattern)), None)
+
+
 def clean_variables(variables: dict[str, str] | None = None) -> dict[str, str]:
     """Environment variables for a child Python that must see its own packages and no others."""
     kept = dict(os.environ if variables is None else variables)
@@ -374,7 +390,7 @@ class _Installation:
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             lock_path = self.folder.with_name(self.folder.name + ".lock")
-            with _lock(lock_path, self._while_waiting) as self.lock_descriptor:
+            with hold_lock(lock_path, self._while_waiting) as self.lock_descriptor:
                 python = _python_of(self.folder)
                 if _read_marker(self.folder) is not None and python.exists():
                     return Environment(self.wanted.name, self.folder, python)  # made while this process waited
@@ -605,16 +621,6 @@ def _end(process: subprocess.Popen) -> None:
             return
 
 
-@contextlib.contextmanager
-def _lock(path: Path, while_waiting: Callable[[], None]) -> Iterator[int]:
-    """Holds a file lock, which the system releases when its last holder ends. Yields the file's descriptor."""
-    with path.open("a+") as file:
-        while not _try_lock(file):
-            while_waiting()
-            time.sleep(0.2)
-        yield file.fileno()
-
-
 def _try_lock(file) -> bool:
     try:
         if sys.platform == "win32":
@@ -682,19 +688,13 @@ def _python_of(folder: Path) -> Path:
     return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 
-def _site_packages(folder: Path) -> Path | None:
-    """None where the environment has no such folder yet."""
-    pattern = "Lib/site-packages" if sys.platform == "win32" else "lib/python*/site-packages"
-    return next(iter(folder.glob(pattern)), None)
-
-
 def _installed_version(folder: Path, package: str) -> str | None:
     """The version of a package according to the name of its metadata folder."""
-    site_packages = _site_packages(folder)
-    if site_packages is None:
+    packages = site_packages(folder)
+    if packages is None:
         return None
     wanted = re.sub(r"[-_.]+", "_", package).lower()
-    for metadata in site_packages.glob("*.dist-info"):
+    for metadata in packages.glob("*.dist-info"):
         name, _, version = metadata.name.removesuffix(".dist-info").rpartition("-")
         if re.sub(r"[-_.]+", "_", name).lower() == wanted:
             return version
@@ -719,13 +719,13 @@ def _remove_damaged(folder: Path) -> list[str]:
 
     Returns their names. A package is whole when it has a RECORD and every file in it is there with its size.
     """
-    site_packages = _site_packages(folder)
+    packages = site_packages(folder)
     damaged = []
-    for metadata in site_packages.glob("*.dist-info") if site_packages else ():
-        if not _is_whole(site_packages, metadata / "RECORD"):
+    for metadata in packages.glob("*.dist-info") if packages else ():
+        if not _is_whole(packages, metadata / "RECORD"):
             damaged.append(metadata.name)
             shutil.rmtree(metadata, ignore_errors=True)
-    for leftover in site_packages.glob("~*") if site_packages else ():
+    for leftover in packages.glob("~*") if packages else ():
         shutil.rmtree(leftover, ignore_errors=True)
     return damaged
 

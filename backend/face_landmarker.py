@@ -22,7 +22,8 @@ FACE_LANDMARKER = KnownFile(
 )
 VARIABLE = "LIFEMASK_FACE_LANDMARKER"
 COMMAND = "python3 -m backend setup --face-landmarker"
-DOWNLOAD = Fix("download-face-landmarker", "Download the face landmarker", COMMAND)
+DOWNLOAD = Fix("set-up", "Download the face landmarker", COMMAND)
+NETWORK_IN_WHEEL = Path("mediapipe", "modules", "face_landmark", "face_landmark_with_attention.tflite")
 
 
 def face_landmarker_path(root: Path | None = None) -> Path:
@@ -32,16 +33,23 @@ def face_landmarker_path(root: Path | None = None) -> Path:
     return (root or environment.home()) / "assets" / FACE_LANDMARKER.name
 
 
-def find_face_landmarker(root: Path | None = None) -> Path:
+def needs_face_landmarker(there: environment.Environment) -> bool:
+    """Whether faces are found by this file in an environment: its MediaPipe brings no networks along."""
+    folder = environment.site_packages(there.folder)
+    return folder is not None and (folder / "mediapipe").is_dir() and not (folder / NETWORK_IN_WHEEL).is_file()
+
+
+def find_face_landmarker(root: Path | None = None, given: Path | None = None) -> Path:
     """The file, after looking that it is the right one.
 
     Args:
         root: instead of `environment.home()`.
+        given: where somebody says that it is, instead of what `$LIFEMASK_FACE_LANDMARKER` says.
 
     Raises:
         SetupError: "no-face-landmarker" or "wrong-face-landmarker".
     """
-    path = face_landmarker_path(root)
+    path = given or face_landmarker_path(root)
     try:
         if FACE_LANDMARKER.is_in(path):
             return path

@@ -19,13 +19,13 @@ from types import ModuleType
 
 import numpy as np
 
+from backend.face_landmarker import NETWORK_IN_WHEEL
+
 logger = logging.getLogger(__name__)
 
 NETWORKS_VERSION = "0.10.9"
 MESH_INPUT_SIZE = 192
 """Side of the mesh network's square input, pixels."""
-
-MESH_FILE = "face_landmark_with_attention.tflite"
 
 _DETECTOR_GRAPH = """
 input_stream: "image"
@@ -99,7 +99,7 @@ node {{
   input_side_packet: "OP_RESOLVER:operations"
   output_stream: "TENSORS:raw"
   options {{ [mediapipe.InferenceCalculatorOptions.ext] {{
-    model_path: "mediapipe/modules/face_landmark/{MESH_FILE}"
+    model_path: "{NETWORK_IN_WHEEL.as_posix()}"
     delegate {{ xnnpack {{ num_threads: 1 }} }} }} }}
 }}
 node {{
@@ -253,8 +253,8 @@ def has_networks() -> bool:
     specification = importlib.util.find_spec("mediapipe")
     if specification is None:
         raise ModuleNotFoundError("mediapipe is not installed", name="mediapipe")
-    folders = [Path(folder) for folder in specification.submodule_search_locations]
-    return any((folder / "modules" / "face_landmark" / MESH_FILE).is_file() for folder in folders)
+    folders = [Path(folder).parent for folder in specification.submodule_search_locations]
+    return any((folder / NETWORK_IN_WHEEL).is_file() for folder in folders)
 
 
 def _load_mediapipe() -> ModuleType:

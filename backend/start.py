@@ -12,6 +12,8 @@ from typing import TextIO
 
 from . import environment
 from .environment import Environment, Progress
+from .errors import UsageError
+from .face_landmarker import COMMAND, FACE_LANDMARKER, download_face_landmarker
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -74,6 +76,31 @@ def ensure(set_name: str, repairing: bool = False, **how) -> Environment:
         terminal.close()
     terminal.write_line(f"Done in {terminal.seconds():.0f} s.")
     return made
+
+
+def face_landmarker(agreed: bool) -> Path:
+    """The file of the second detector; downloaded after somebody has agreed.
+
+    Args:
+        agreed: on the command line; otherwise the terminal asks.
+
+    Raises:
+        SetupError, Cancelled: as `downloads.download`.
+        UsageError("not-agreed"): nobody agreed.
+    """
+    wanted, target = FACE_LANDMARKER, environment.home() / "assets" / FACE_LANDMARKER.name
+    if target.is_file() and wanted.is_in(target):
+        return target
+    terminal = TerminalProgress()
+    terminal.write_line(f"{wanted.name}: {wanted.size / 1e6:.1f} MB, licence {wanted.licence}")
+    terminal.write_line(f"  from {wanted.source}")
+    terminal.write_line(f"  to   {target}")
+    if not agreed and not (sys.stdin.isatty() and input("Download it? [y/N] ").strip().lower() in ("y", "yes")):
+        raise UsageError("not-agreed", f"Nothing was downloaded. To download it without a question: {COMMAND} --yes")
+    try:
+        return download_face_landmarker(terminal)
+    finally:
+        terminal.close()
 
 
 class TerminalProgress:
