@@ -28,6 +28,7 @@ class SetupChoice:
         wheels: install from the wheels in this folder, without a network.
         python: the interpreter to make the environment with; None looks for one that fits.
         repair: install again what is damaged.
+        face_landmarker: the file of MediaPipe's newer detector, where it lies somewhere else than in `root`.
     """
 
     root: Path
@@ -36,6 +37,7 @@ class SetupChoice:
     wheels: Path | None = None
     python: Path | None = None
     repair: bool = False
+    face_landmarker: Path | None = None
 
     @property
     def needs_network(self) -> bool:
@@ -107,17 +109,30 @@ class SettingUp:
             self.error = error
 
     def _make(self) -> None:
+        from ..backend.face_landmarker import provide_face_landmarker
+
+        choice = self.choice
+        provide_face_landmarker(
+            self._make_environment(),
+            self._tell,
+            self._stop.is_set,
+            root=choice.root,
+            given=choice.face_landmarker,
+            wheel_folder=choice.wheels,
+            may_download=choice.needs_network,
+        )
+
+    def _make_environment(self) -> Environment:
         from ..backend import environment
 
         choice = self.choice
         if choice.existing is not None:
             self.progress = SetupProgress(f"Checking the packages in {choice.existing}", 0.1)
-            environment.existing("runtime", choice.existing, self._stop.is_set)
-            return
+            return environment.existing("runtime", choice.existing, self._stop.is_set)
         build = TORCH_BUILD_OF_DEVICE[choice.device]
         name = environment.choose_runtime(choice.root, build, choice.python)
         make = environment.repair if choice.repair else environment.ensure
-        make(
+        return make(
             name,
             self._tell,
             self._stop.is_set,

@@ -5,7 +5,8 @@ Standard library only; the add-on uses it too. The file is looked for where `$LI
 """
 
 import os
-from collections.abc import Callable
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from . import environment
@@ -23,6 +24,7 @@ FACE_LANDMARKER = KnownFile(
 VARIABLE = "LIFEMASK_FACE_LANDMARKER"
 COMMAND = "python3 -m backend setup --face-landmarker"
 DOWNLOAD = Fix("set-up", "Download the face landmarker", COMMAND)
+PREFERENCES = Fix("choose-folder", "Open the preferences")
 NETWORK_IN_WHEEL = Path("mediapipe", "modules", "face_landmark", "face_landmark_with_attention.tflite")
 
 
@@ -59,7 +61,7 @@ def find_face_landmarker(root: Path | None = None, given: Path | None = None) ->
             "no-face-landmarker",
             f"With this Python faces are found by a file of networks, {FACE_LANDMARKER.name} "
             f"({FACE_LANDMARKER.size / 1e6:.1f} MB), which is not at {path}. Download it with: {COMMAND}. Or name one "
-            f"that you have in {VARIABLE}.",
+            f"that you have in {VARIABLE}, in Blender in the preferences.",
             DOWNLOAD,
             exit_code=2,
         ) from None
@@ -75,8 +77,8 @@ def find_face_landmarker(root: Path | None = None, given: Path | None = None) ->
 
 
 def download_face_landmarker(
-    progress: Callable[[environment.Progress], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    progress: environment.ProgressCallback | None = None,
+    cancelled: environment.CancelCallback | None = None,
     *,
     root: Path | None = None,
 ) -> Path:
@@ -93,3 +95,42 @@ def download_face_landmarker(
 
     target = (root or environment.home()) / "assets" / FACE_LANDMARKER.name
     return download(FACE_LANDMARKER, target, tell, cancelled)
+
+
+def provide_face_landmarker(
+    there: environment.Environment,
+    progress: environment.ProgressCallback,
+    cancelled: environment.CancelCallback,
+    *,
+    root: Path,
+    given: Path | None = None,
+    wheel_folder: Path | None = None,
+    may_download: bool,
+) -> None:
+    """The last step of a set-up: sees to it that the file is there if the environment needs it.
+
+    Args:
+        there: the environment.
+        progress, cancelled: of the download.
+        root: where the file goes.
+        given: where somebody says that it is.
+        wheel_folder: copied from here, where it lies beside the wheels.
+        may_download: whether somebody has agreed to a download.
+
+    Raises:
+        SetupError: "no-face-landmarker" or "wrong-face-landmarker" where it may not be downloaded, and see `download`.
+        Cancelled: `cancelled` said so.
+    """
+    if not needs_face_landmarker(there):
+        return
+    target = root / "assets" / FACE_LANDMARKER.name
+    source = None if wheel_folder is None else wheel_folder / FACE_LANDMARKER.name
+    try:
+        if source is not None and source.is_file() and FACE_LANDMARKER.is_in(source) and not target.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        find_face_landmarker(root, given)
+    except SetupError as error:
+        if given is not None or not may_download:
+            raise SetupError(error.code, error.sentence, PREFERENCES, error.exit_code) from error
+        download_face_landmarker(lambda step: progress(replace(step, fraction=1.0)), cancelled, root=root)

@@ -20,12 +20,13 @@ MODULE_OF_PIN = {
     "setuptools": "pkg_resources",
 }
 OPTIONAL = {"pillow_heif"}  # used where it is there
+FOR_THE_ADDON = ("backend.protocol", "backend.client", "backend.environment", "backend.face_landmarker")
 PROCESS = ("protocol", "client", "server", "environment", "errors", "output_folder")
 """What runs in Blender or stands behind its fake: the standard library and each other, nothing else, wherever it is."""
 BARE = (
     "errors", "environment", "start", "options", "output_folder", "cli", "doctor", "python_version", "__main__",
     "protocol", "client", "server", "command_options", "batch", "batch_command", "batch_job", "batch_plan",
-    "batch_record", "batch_report",
+    "batch_record", "batch_report", "downloads", "face_landmarker",
 )  # fmt: skip
 
 
@@ -66,14 +67,12 @@ def test_the_backend_imports_only_itself_and_what_its_environment_holds(path: Pa
 
 
 @pytest.mark.parametrize("path", sources("addon"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_the_addon_imports_bpy_numpy_and_three_modules_of_the_backend(path: Path):
+def test_the_addon_imports_bpy_numpy_and_four_modules_of_the_backend(path: Path):
     blender = {"bpy", "bpy_extras", "bmesh", "mathutils", "gpu", "gpu_extras", "blf", "addon_utils", "numpy"}
     assert roots(path) - set(sys.stdlib_module_names) - {"addon", "backend"} <= blender
     for name in imports(path):
         if name.startswith("backend"):
-            assert (
-                name.startswith(("backend.protocol", "backend.client", "backend.environment")) or name == "backend"
-            ), name
+            assert name.startswith(FOR_THE_ADDON) or name == "backend", name
 
 
 @pytest.mark.parametrize("path", sources("addon"), ids=lambda p: str(p.relative_to(ROOT)))

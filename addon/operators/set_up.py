@@ -50,6 +50,7 @@ def choice_of(chosen: preferences.LIFEMASK_preferences, repair: bool = False) ->
         wheels=preferences.path_of(chosen.wheel_folder),
         python=preferences.path_of(chosen.python),
         repair=repair,
+        face_landmarker=preferences.path_of(chosen.face_landmarker),
     )
 
 

