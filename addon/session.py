@@ -8,7 +8,6 @@ Nothing here blocks and nothing runs by itself: `Session.tick` is called by a ti
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import jobs
+from .backend_program import find_program
+from .outcomes import done_with_batch, failure_of, sentence_about, with_mend
 from .session_types import (
     BUSY,
     Done,
@@ -43,30 +44,6 @@ log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_TICKS = 0.02
 SECONDS_FOR_THREADS_TO_END = 2.0
-
-UNREADABLE_PHOTOGRAPH = ("no-such-file", "photograph-is-a-folder", "no-permission", "file-not-readable", "empty-file")
-"""Codes of errors that another photograph mends."""
-
-
-def find_program(settings: Settings) -> Program | None:
-    """How to start the backend in the environment that the settings name; None where none is complete.
-
-    Reads a few small files, starts nothing. Raises SetupError where an environment is named that is not there.
-    """
-    from ..backend.client import backend_command
-    from .setting_up import find_environment
-
-    found = find_environment(settings.folder, settings.device, settings.existing)
-    if found is None:
-        return None
-    arguments = ["serve", "--parent-pid", str(os.getpid()), "--give-way"]
-    if settings.idle_minutes:
-        arguments += ["--idle-exit", str(round(60 * settings.idle_minutes))]
-    command, variables = backend_command(found.python, *arguments)
-    variables["LIFEMASK_HOME"] = str(settings.folder)
-    if settings.face_landmarker:
-        variables["LIFEMASK_FACE_LANDMARKER"] = str(settings.face_landmarker)
-    return Program(tuple(command), variables)
 
 
 class Session:
@@ -385,7 +362,7 @@ class Session:
             self.done = done_with_batch(value, work.seconds)
             return
         self.done = Done(
-            sentence=_sentence(request),
+            sentence=sentence_about(request),
             landmark_error=value.get("landmark_error"),
             warnings=tuple(value.get("warnings", ())),
             seconds=work.seconds,
@@ -396,11 +373,7 @@ class Session:
         )
 
     def _fail(self, failure: Failure) -> None:
-        from ..backend.protocol import Fix
-
-        if failure.fix is None and failure.code in UNREADABLE_PHOTOGRAPH:
-            failure = replace(failure, fix=Fix("choose-another-photo", "Choose another photograph"))
-        self.error = failure
+        self.error = with_mend(failure)
         self._changed()
 
     def _changed(self) -> None:
@@ -409,39 +382,6 @@ class Session:
 
 session = Session()
 """The one of this Blender."""
-
-
-def failure_of(error: Exception) -> Failure:
-    """What the panel shows for an error."""
-    from ..backend import protocol
-
-    if isinstance(error, protocol.LifemaskError):
-        return protocol.failure_of(error)
-    if isinstance(error, OSError):
-        what = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-        return protocol.Failure("file-error", f"A file could not be read or written. {what}", kind="usage")
-    log.error("this should not have happened", exc_info=error)
-    return protocol.Failure(
-        "internal", f"Something went wrong that should not have: {type(error).__name__}: {error}", kind="internal"
-    )
-
-
-def done_with_batch(value: Mapping[str, object], seconds: float) -> Done:
-    """What the panel shows after a batch."""
-    warnings = () if value.get("complete", True) else (f"What is missing, and why, is in {value['report']}.",)
-    return Done(
-        sentence=str(value["sentence"]),
-        warnings=warnings,
-        seconds=seconds,
-        folder=Path(str(value["folder"])),
-        kind="batch",
-    )
-
-
-def _sentence(request: Request) -> str:
-    count = len(request.photographs)
-    photographs = "one photograph" if count == 1 else f"{count} photographs"
-    return f"Head updated from {photographs}" if request.head else f"Head made from {photographs}"
 
 
 def _lifemask_error() -> type:
