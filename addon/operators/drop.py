@@ -18,7 +18,7 @@ class LIFEMASK_OT_drop_photographs(bpy.types.Operator, ImportHelper):
     """Make a head from photographs of one person"""
 
     bl_idname = "lifemask.drop_photographs"
-    bl_label = "Create Head"
+    bl_label = LABEL  # Blender shows it among what it can do with a dropped file, and on the file browser's button
     bl_options = {"REGISTER", "UNDO"}
 
     filter_image: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
