@@ -223,10 +223,12 @@ def choose_runtime(root: Path | None = None, build: str = "auto", base_python: P
 
 def is_current(name: str) -> bool:
     """Whether this very process runs in a complete environment that holds the set."""
-    if given := _given_folder(name):
-        return given.resolve() == Path(sys.prefix).resolve()
-    marker = _read_marker(Path(sys.prefix))
-    if marker is None:
+    here = Path(sys.prefix).resolve()
+    names = RUNTIMES if name in RUNTIMES else (name,)
+    if any(given.resolve() == here for given in map(_given_folder, names) if given):
+        return True
+    marker = _read_marker(here)
+    if marker is None or _given_folder(name):
         return False
     build = marker["torch_build"]
     return marker["satisfies"].get(name) == _pins_hash(requirement_set(name), build, of_platform=False)

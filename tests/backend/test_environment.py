@@ -300,6 +300,16 @@ def test_a_complete_environment_is_used_whatever_python_is_found_later(two_runti
     assert environment.find_runtime() == made
 
 
+def test_a_given_environment_of_either_set_is_known_from_inside(two_runtimes, tmp_path: Path, monkeypatch):
+    two_runtimes(HERE, HERE)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert not environment.is_current("runtime")
+    monkeypatch.setenv("LIFEMASK_ENVIRONMENT_RUNTIME_TASKS", str(tmp_path))
+    assert environment.is_current("runtime") and environment.is_current("runtime-tasks")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "another"))
+    assert not environment.is_current("runtime")
+
+
 def test_without_any_python_that_fits_the_sentence_names_all_versions(two_runtimes):
     two_runtimes("3.1", "3.2")
     for base_python in (None, Path(sys.executable)):
