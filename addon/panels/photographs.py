@@ -92,10 +92,10 @@ def _draw_faces(layout: bpy.types.UILayout, scene: bpy.types.Scene) -> None:
 
 def _draw_options(layout: bpy.types.UILayout, settings, width: float) -> None:
     """What decides how good the head is and what may be done with it."""
-    column = layout.column()
+    column = layout.column(heading="Texture")
     column.use_property_split = True
     column.use_property_decorate = False
-    column.prop(settings, "use_texture")
+    column.prop(settings, "use_texture", text="From Photographs")
     size = column.row()
     size.active = settings.use_texture
     size.prop(settings, "texture_size", text="Texture Size")
