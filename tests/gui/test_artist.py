@@ -14,3 +14,9 @@ def test_an_artist_sets_up_drops_photographs_cancels_creates_exports_and_updates
         print(f"Blender {window_blender}: {name} {value}")
     assert run.figures["cancel_to_idle_seconds"] < CANCEL_SECONDS
     assert run.figures["longest_block_seconds"] < LONGEST_BLOCK_SECONDS
+
+
+def test_the_pictures_of_the_readme_can_be_taken_again(in_window):
+    run = in_window("5.2", "pictures.py")
+    for name in ("panel.png", "head.png", "camera.png"):
+        assert (run.folder / name).stat().st_size > 50_000
