@@ -5,28 +5,20 @@ started at the first request and again after it has ended, whatever the reason.
 """
 
 import contextlib
-import os
-import queue
 import signal
-import subprocess
-import sys
-import tempfile
-import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import environment, protocol
-from .errors import Cancelled, Fix, SetupError
+from .child_process import ChildProcess, forget_old_logs
+from .errors import Cancelled, Fix
 from .protocol import Failure
 
 HANDSHAKE_SECONDS = 60.0
 HARD_STOP_SECONDS = 3.0
-KILL_SECONDS = 1.0
 RUBBISH_LINES_AT_MOST = 20
-LOGS_KEPT = 20
 SECONDS_BETWEEN_POLLS = 0.02
 CLIENT_NAME = "lifemask 0.1.0"
 
@@ -105,7 +97,7 @@ class Backend:
         self.command, self.log_folder, self.variables, self.name = list(command), log_folder, variables, name
         self.log: Path | None = None
         self.info: dict | None = None
-        self._process: _Process | None = None
+        self._process: ChildProcess | None = None
         self._last_number = 0
         self._open: dict[int, tuple[str, dict]] = {}  # requests without an answer, in their order
         self._cancels: dict[int, float] = {}  # request -> when it was cancelled
@@ -210,8 +202,8 @@ class Backend:
     def _start(self) -> None:
         try:
             self.log_folder.mkdir(parents=True, exist_ok=True)
-            _forget_old_logs(self.log_folder, self.name)
-            self._process = _Process(self.command, self.log_folder, self.variables, self.name)
+            forget_old_logs(self.log_folder, self.name)
+            self._process = ChildProcess(self.command, self.log_folder, self.variables, self.name)
         except OSError as error:
             failure = _not_started(error, self.command, self.log_folder)
             for number in list(self._open):
@@ -289,8 +281,10 @@ class Backend:
             process, self._process = self._process, None
             self.info = None
             process.end_soon()
-            for number in list(self._open):
+            for number in list(self._cancels):
                 self._end_request(Failed(number, self._cancelled()))
+            if self._open:  # these waited behind it
+                self._start()
 
     def _give_up(self, failure: Failure) -> None:
         """This process is of no use: end it and say so to everyone who waits."""
@@ -327,145 +321,6 @@ class Backend:
         self._events.append(event)
 
 
-class _Process:
-    """A child with its pipes, the thread that reads it and the one that writes to it."""
-
-    def __init__(self, command: Sequence[str], log_folder: Path, variables: Mapping[str, str] | None, name: str):
-        self.started = time.monotonic()
-        self.rubbish, self.is_endless, self.said_goodbye = 0, False, False
-        self._messages: queue.Queue[dict | None] = queue.Queue()
-        self._outgoing: queue.Queue[bytes | None] = queue.Queue()
-        self._input_ended = False
-        self.log = _new_log(log_folder, name)
-        self._log_file = self.log.open("ab", buffering=0)
-        try:
-            self.child = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log_file,
-                env=None if variables is None else dict(variables),
-                cwd=tempfile.gettempdir(),  # not the extension's folder, which an update replaces
-                **_group_of_its_own(),
-            )
-        except BaseException:
-            self._log_file.close()
-            raise
-        _LIVING.add(self)
-        threading.Thread(target=self._read, name="lifemask output", daemon=True).start()
-        threading.Thread(target=self._write, name="lifemask input", daemon=True).start()
-
-    def send(self, message: dict) -> None:
-        """Never waits: a child that does not read cannot hold its parent up."""
-        self._outgoing.put(protocol.encode(message))
-
-    def next_message(self) -> dict | None:
-        try:
-            message = self._messages.get_nowait()
-        except queue.Empty:
-            return None
-        if message is None:
-            self._input_ended = True
-        return message
-
-    def has_ended(self) -> bool:
-        """Whether the child is gone and everything that it said has been read."""
-        return self.child.poll() is not None and self._input_ended and self._messages.empty()
-
-    def end(self, patience: float) -> None:
-        """End the child and wait until it is gone."""
-        self._outgoing.put(None)  # closes its input, which ends it
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.child.wait(patience)
-        self.end_now()
-
-    def end_soon(self) -> None:
-        """Terminate, kill a second later, in a thread."""
-        threading.Thread(target=self.end_now, name="lifemask end", daemon=True).start()
-
-    def end_now(self) -> None:
-        for sign in ("SIGTERM", "SIGKILL"):
-            if self.child.poll() is not None:
-                break
-            with contextlib.suppress(OSError):
-                if sys.platform == "win32":
-                    self.child.kill()
-                else:
-                    self.child.send_signal(getattr(signal, sign))
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.child.wait(KILL_SECONDS)
-        self.close()
-
-    def close(self) -> None:
-        """Forget the child, which has ended, and end what it started."""
-        if sys.platform != "win32":
-            with contextlib.suppress(OSError):
-                os.killpg(self.child.pid, signal.SIGKILL)
-        self._outgoing.put(None)
-        self._log_file.close()
-        _LIVING.discard(self)
-
-    def _read(self) -> None:
-        stream = self.child.stdout
-        with contextlib.suppress(OSError, ValueError):
-            while line := stream.readline(protocol.MAX_LINE_BYTES):
-                if len(line) >= protocol.MAX_LINE_BYTES and not line.endswith(b"\n"):
-                    self.is_endless = True
-                    break
-                try:
-                    self._messages.put(protocol.decode(line))
-                except protocol.NotProtocol:
-                    self.rubbish += 1
-                    self._note(f"not the protocol: {line[:200]!r}")
-        self._messages.put(None)
-        with contextlib.suppress(OSError):
-            stream.close()
-
-    def _write(self) -> None:
-        stream = self.child.stdin
-        with contextlib.suppress(OSError, ValueError):
-            while (line := self._outgoing.get()) is not None:
-                stream.write(line)
-                stream.flush()
-        with contextlib.suppress(OSError):
-            stream.close()
-
-    def _note(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self._log_file.write(f"{text}\n".encode("utf-8", "replace"))
-
-
-_LIVING: "weakref.WeakSet[_Process]" = weakref.WeakSet()
-
-
-def end_all() -> None:
-    """End every process that this one started, at once. For the end of the program."""
-    for process in list(_LIVING):
-        process.end_now()
-
-
-def _group_of_its_own() -> dict:
-    """So that Ctrl-C in a terminal reaches the parent only, and no window opens on Windows."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
-    return {"start_new_session": True}
-
-
-def _new_log(folder: Path, name: str) -> Path:
-    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    number = 1
-    while (path := folder / f"{stem}-{number}.log").exists():
-        number += 1
-    return path
-
-
-def _forget_old_logs(folder: Path, name: str) -> None:
-    with contextlib.suppress(OSError):
-        logs = sorted(folder.glob(f"{name}-*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in logs[LOGS_KEPT - 1 :]:
-            path.unlink()
-
-
 # Failures in words
 
 
@@ -474,7 +329,7 @@ def _not_started(error: OSError, command: Sequence[str], log_folder: Path) -> Fa
         sentence = f"The environment is not there any more: {command[0]} is missing. Set Lifemask up again."
         return Failure("no-python", sentence, Fix("set-up", "Set up again"), kind="setup")
     failed = str(error.filename or "")
-    if failed.startswith(str(log_folder)):
+    if failed and (failed.startswith(str(log_folder)) or str(log_folder).startswith(failed)):
         sentence = f"Lifemask's folder {log_folder.parent} cannot be written ({error.strerror}). Choose another folder."
         return Failure("no-permission", sentence, Fix("choose-folder", "Choose another folder"), kind="setup")
     sentence = f"The backend process could not be started ({error.strerror or error}). Repair the environment."
@@ -508,4 +363,4 @@ def _crashed(code: int, was_ready: bool, log: str) -> Failure:
     return Failure("backend-crashed", sentence, Fix("repair-environment", "Repair the environment"), log, "setup")
 
 
-__all__ = ["Backend", "Event", "Failed", "Finished", "Progress", "Ready", "SetupError", "backend_command", "end_all"]
+__all__ = ["Backend", "Event", "Failed", "Finished", "Progress", "Ready", "backend_command"]

@@ -95,7 +95,7 @@ class _Server:
         self.lock = threading.Lock()
         self.writing = threading.Lock()
         self.running: Call | None = None
-        self.dropped: set[int] = set()
+        self.waiting: set[int] = set()
         self.may_interrupt = False
         self.channel = _claim_standard_output()
         self.input = _claim_standard_input()
@@ -116,14 +116,12 @@ class _Server:
                 return 0
 
     def _answer(self, message: dict) -> None:
-        number = message.get("id")
-        if number is None:
-            return
+        number = message["id"]
         call = Call(number, self.log_path, self._send)
         with self.lock:
-            if number in self.dropped:
-                self.dropped.discard(number)
-                call._cancelled.set()
+            if number not in self.waiting:  # cancelled and answered meanwhile
+                return
+            self.waiting.discard(number)
             self.running = call
         failure, result = None, None
         try:
@@ -132,8 +130,10 @@ class _Server:
                 result = self._result(message, call)
             finally:
                 self.may_interrupt = False
-        except (KeyboardInterrupt, Cancelled):
-            failure = Failure("cancelled", Cancelled().sentence, log=self.log_path, kind="cancelled")
+        except KeyboardInterrupt:
+            failure = protocol.failure_of(Cancelled(), self.log_path)
+        except Cancelled as error:
+            failure = protocol.failure_of(error, self.log_path)
         except SystemExit:  # a signal asked this process to end
             raise
         except BaseException as error:
@@ -145,8 +145,6 @@ class _Server:
         self._send(protocol.reply(number, result, failure))
 
     def _result(self, message: dict, call: Call) -> dict:
-        if call.cancelled():
-            raise Cancelled()
         method = message["method"]
         handler = self.handlers.get(method)
         if handler is None:
@@ -199,7 +197,9 @@ class _Server:
                 self._cancel(message["params"].get("id"))
             elif message.get("method") == "shutdown":
                 break
-            elif "method" in message:
+            elif "method" in message and "id" in message:
+                with self.lock:
+                    self.waiting.add(message["id"])
                 self.requests.put(message)
         self._end("the parent closed the pipe")
 
@@ -208,8 +208,11 @@ class _Server:
             if self.running is not None and self.running.number == number:
                 self.running._cancelled.set()
                 _interrupt_main_thread()
-            elif isinstance(number, int):
-                self.dropped.add(number)
+                return
+            if number not in self.waiting:  # it has ended
+                return
+            self.waiting.discard(number)
+        self._send(protocol.reply(number, failure=protocol.failure_of(Cancelled(), self.log_path)))
 
     def _watch_parent(self) -> None:
         while True:

@@ -21,12 +21,12 @@ MODULE_OF_PIN = {
 }
 OPTIONAL = {"pillow_heif"}  # used where it is there
 FOR_THE_ADDON = ("backend.protocol", "backend.client", "backend.environment", "backend.face_landmarker")
-PROCESS = ("protocol", "client", "server", "environment", "errors", "output_folder")
+PROCESS = ("protocol", "client", "child_process", "server", "environment", "errors", "output_folder")
 """What runs in Blender or stands behind its fake: the standard library and each other, nothing else, wherever it is."""
 BARE = (
     "errors", "environment", "start", "options", "output_folder", "cli", "doctor", "python_version", "__main__",
     "protocol", "client", "server", "command_options", "batch", "batch_command", "batch_job", "batch_plan",
-    "batch_record", "batch_report", "downloads", "face_landmarker",
+    "batch_record", "batch_report", "child_process", "downloads", "face_landmarker",
 )  # fmt: skip
 
 
