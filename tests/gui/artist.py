@@ -255,7 +255,7 @@ def saved_reopened_and_updated(heartbeat):
     heartbeat.watch()
     yield from g.wait(lambda: state() in ("WORKING", "DONE", "ERROR"), 10)
     yield from wait_until("DONE", "ERROR")
-    heartbeat.stop()
+    figure("longest_block_while_updating_seconds", round(heartbeat.stop(), 3))
     assert state() == "DONE", session().error
     (head,) = heads()
     assert head.name == "Anna"
