@@ -62,7 +62,7 @@ def server() -> Iterator[Server]:
     told = Server()
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Answer, told))
     told.address = f"http://127.0.0.1:{running.server_port}/known.bin"
-    threading.Thread(target=running.serve_forever, daemon=True).start()
+    threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
     yield told
     running.shutdown()
     running.server_close()
