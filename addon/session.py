@@ -296,9 +296,13 @@ class Session:
         return self._backend
 
     def _stop_backend(self) -> None:
+        """Those who wait for faces are told: the numbers of the next process begin anew."""
         if self._backend is not None:
             self._backend.stop()
         self._backend = self._program = self.info = None
+        faces, self._faces = self._faces, {}
+        for path, callback in faces.values():
+            self._undelivered.append((callback, FoundFaces(path, failure=failure_of(_stopped()))))
 
     def _follow_set_up(self) -> None:
         setting_up = self._setting_up
@@ -382,6 +386,10 @@ class Session:
 
 session = Session()
 """The one of this Blender."""
+
+
+def _stopped() -> Exception:
+    return _lifemask_error()("stopped", "The process that looked for faces was ended. Look again.")
 
 
 def _lifemask_error() -> type:

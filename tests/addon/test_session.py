@@ -265,6 +265,20 @@ def test_other_settings_start_another_process_and_release_ends_it(types, start, 
     assert not is_alive(pids[1]) and session.info is None
 
 
+def test_faces_asked_of_a_process_that_is_ended_are_given_up(types, start, photograph):
+    session = start(seconds=0.05)
+    found, program = [], session.find_program(session.settings)
+    session.find_faces(photograph, found.append)
+    session.find_program = lambda settings: types.Program((*program.command, "cpu"), program.variables)
+    session.start_reconstruct(request_for(types, photograph))
+    until(session, lambda: session.done)
+    assert [each.failure.code for each in found] == ["stopped"], "its number is that of the head in the new process"
+    session.find_faces(photograph, found.append)
+    session.release()
+    session.run()
+    assert found[1].failure.code == "stopped" and not session.is_busy
+
+
 def test_shutting_down_ends_the_process_and_the_work(types, start, photograph):
     session = start(seconds=30)
     session.start_reconstruct(request_for(types, photograph))
