@@ -84,9 +84,13 @@ def make_independent(head: Head) -> None:
 
 def pictures_of(head: bpy.types.Object) -> list[bpy.types.Image]:
     """The pictures on the head's materials, each once."""
-    trees = (slot.material.node_tree for slot in head.material_slots if slot.material and slot.material.node_tree)
-    images = (node.image for tree in trees for node in tree.nodes if node.type == "TEX_IMAGE" and node.image)
-    return list(dict.fromkeys(images))
+    return list(dict.fromkeys(image for slot in head.material_slots for image in images_of(slot.material)))
+
+
+def images_of(material: bpy.types.Material | None) -> list[bpy.types.Image]:
+    """The pictures in a material's nodes; none where there is no material."""
+    nodes = material.node_tree.nodes if material and material.node_tree else ()
+    return [node.image for node in nodes if node.type == "TEX_IMAGE" and node.image]
 
 
 def background_of(camera: bpy.types.Object) -> bpy.types.Image | None:

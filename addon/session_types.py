@@ -75,6 +75,7 @@ class Request:
         scene: `session_uid` of the scene that the head is for. A loaded file has other ones, so that the head never
             lands in a file that it was not meant for.
         head: id of the head to update (`head_record`), empty for a new head.
+        head_uid: `session_uid` of that head, for a head and its copies have the same id.
         originals: where the photographs came from, where `photographs` are copies of them.
     """
 
@@ -82,6 +83,7 @@ class Request:
     options: Mapping[str, object] = field(default_factory=dict)
     scene: int = 0
     head: str = ""
+    head_uid: int = 0
     originals: tuple[Path, ...] = ()
 
     @property

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import bpy
 
+from . import ticking
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -184,12 +186,7 @@ def _name(path: Path, box: Box | None) -> str:
 def _load_next() -> float | None:
     """Blender's timer: one picture a call, then the sidebars are drawn again."""
     more = thumbnails.load_next()
-    for window in bpy.context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                for region in area.regions:
-                    if region.type == "UI":
-                        region.tag_redraw()
+    ticking.redraw_sidebars()
     return SECONDS_BETWEEN_PICTURES if more else None
 
 

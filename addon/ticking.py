@@ -13,6 +13,7 @@ import time
 
 import bpy
 
+from .operators import build_result
 from .session import BUSY, session
 
 log = logging.getLogger(__name__)
@@ -63,13 +64,15 @@ def bring_in_result() -> bool:
         if bpy.context.mode != "OBJECT":
             session.report_waiting(NOT_IN_OBJECT_MODE)
             return False
-        window = override.get("window")
-        if window and any(running.bl_idname.startswith(POSTPONED_FOR) for running in window.modal_operators):
+        if build_result.is_being_edited(bpy.context, done.request):
+            session.report_waiting(build_result.HEAD_IS_EDITED)
+            return False
+        if any(running.bl_idname.startswith(POSTPONED_FOR) for running in _modal_operators()):
             return True
         try:
             bpy.ops.lifemask.build_result("EXEC_DEFAULT", True)  # True: a step that can be undone
             if done.kind == "reconstruct":
-                _look_at_selected(override)
+                _look_at_selected(override, done.request.scene)
         except RuntimeError as error:  # what the operator reported
             from ..backend.protocol import LifemaskError
 
@@ -77,14 +80,14 @@ def bring_in_result() -> bool:
     return False
 
 
-def _look_at_selected(override: dict) -> None:
+def _look_at_selected(override: dict, scene_uid: int) -> None:
     """Bring a new head into view, with its texture: at its size it would hide inside Blender's first cube.
 
     A camera's view stays, and so does a shading that somebody has chosen.
     """
     area = override.get("area")
-    if area is None:
-        return
+    if area is None or override["window"].scene.session_uid != scene_uid:
+        return  # no window shows the scene: what another one shows stays
     space = area.spaces.active
     if space.region_3d.view_perspective != "CAMERA":
         bpy.ops.view3d.view_selected()
@@ -105,6 +108,11 @@ def _override(scene_uid: int) -> dict:
     return {"window": windows[0]} if windows else {}
 
 
+def _modal_operators() -> list[bpy.types.Operator]:
+    """What waits for the mouse in any window."""
+    return [running for window in bpy.context.window_manager.windows for running in window.modal_operators]
+
+
 def _tick() -> float | None:
     """Blender's timer."""
     try:
@@ -114,18 +122,24 @@ def _tick() -> float | None:
     except Exception as error:  # else Blender would drop the timer without a word in the panel
         log.exception("the timer failed")
         session.report_error(error)
-        return SECONDS_BETWEEN_TIMERS
+        redraw_sidebars()
+        again = False  # what failed would fail again
     return SECONDS_BETWEEN_TIMERS if session.is_busy or again else None
 
 
 def redraw_if_changed() -> None:
-    """Draw the sidebars again, and nothing else, when what they show has changed."""
+    """Draw the sidebars again, and nothing else, when what the session shows there has changed."""
     global _drawn, _drawn_at
     now = (session.state, session.version, int(session.work.seconds) if session.work else 0)
     is_only_progress = _drawn[:1] == now[:1] and session.state in BUSY
     if now == _drawn or is_only_progress and time.monotonic() - _drawn_at < SECONDS_BETWEEN_DRAWINGS:
         return
     _drawn, _drawn_at = now, time.monotonic()
+    redraw_sidebars()
+
+
+def redraw_sidebars() -> None:
+    """Draw the sidebars of all 3D views again."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "VIEW_3D":

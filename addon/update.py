@@ -46,6 +46,7 @@ def update_head(
     if removed:
         notes.append(f"Shape keys that you removed stay removed: {', '.join(removed)}.")
     _animate(head, result)
+    _part_from_copies(head)
     notes += _replace_pictures(head, result)
     _match_cameras(head, result, len(before.photographs))
     head_record.write_record(head, record)
@@ -129,6 +130,29 @@ def _animate(head: bpy.types.Object, result: Result) -> None:
     free = [index for index, name in enumerate(result.key_names) if name in present and name not in result.correctives]
     names = [result.key_names[index] for index in free]
     shape_keys.replace_photographs(head, names, result.key_weights[:, free])
+
+
+def _part_from_copies(head: bpy.types.Object) -> None:
+    """Give a head its own skin and cameras where Blender let a copy of it have the same ones: the copy stays as it is.
+
+    Copies that share the mesh are one head, and keep sharing.
+    """
+    others = (other for other, _ in head_record.heads() if other.data != head.data)
+    shown_elsewhere = {image for other in others for image in head_builder.pictures_of(other)}
+    for image in head_builder.pictures_of(head):
+        if head_builder.ALBEDO in image and image in shown_elsewhere:
+            own = image.copy()
+            for slot in head.material_slots:
+                if image in head_builder.images_of(slot.material):
+                    slot.material = slot.material.copy()
+                    for node in slot.material.node_tree.nodes:
+                        if node.type == "TEX_IMAGE" and node.image == image:
+                            node.image = own
+    for camera in cameras.cameras_of(head).values():
+        if camera.data.users > 1:
+            camera.data = camera.data.copy()
+            for background in camera.data.background_images:
+                background.image = background.image and background.image.copy()
 
 
 def _replace_pictures(head: bpy.types.Object, result: Result) -> list[str]:

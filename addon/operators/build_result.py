@@ -9,6 +9,7 @@ import bpy
 from ..session import Request, session
 
 HEAD_IS_GONE = "The head that was to be updated is not in this file, so it was made anew."
+HEAD_IS_EDITED = "The head that is to be updated is not in Object Mode."
 
 
 class LIFEMASK_OT_build_result(bpy.types.Operator):
@@ -46,8 +47,12 @@ class LIFEMASK_OT_build_result(bpy.types.Operator):
         except ResultError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
+        request = done.request if is_of_session else None
+        if request is not None and is_being_edited(context, request):
+            self.report({"ERROR"}, HEAD_IS_EDITED)
+            return {"CANCELLED"}
         self.directory = str(folder)  # redoing this step later adds the same head
-        head, notes = bring_in(context, result, done.request if is_of_session else None)
+        head, notes = bring_in(context, result, request)
         if is_of_session:
             from .. import head_record
 
@@ -72,7 +77,7 @@ def bring_in(context: bpy.types.Context, result, request: Request | None) -> tup
 
     request = request or Request(())
     scene = next((scene for scene in bpy.data.scenes if scene.session_uid == request.scene), context.scene)
-    wanted, notes = head_to_update(context, request.head), ()
+    wanted, notes = head_to_update(context, request), ()
     if wanted is not None:
         record = head_record.describe(result, request.sources, request.options, request.head)
         updated = update.update_head(wanted, result, record, scene)
@@ -89,15 +94,23 @@ def bring_in(context: bpy.types.Context, result, request: Request | None) -> tup
     return head, notes
 
 
-def head_to_update(context: bpy.types.Context, head_id: str) -> bpy.types.Object | None:
-    """The head of that id; of several copies the active one. None where there is none that can be changed."""
+def head_to_update(context: bpy.types.Context, request: Request) -> bpy.types.Object | None:
+    """The head that was asked for; of several copies in a file that was loaded meanwhile the active one.
+
+    None where there is none that can be changed.
+    """
     from .. import head_record
 
     active = head_record.active_head(context)
-    if head_id and active is not None and head_record.record_of(active).id == head_id:
-        return active if active.library is None else None
-    head = head_record.find_head(head_id)
-    return head if head is not None and head.library is None and head.data.library is None else None
+    same = [head for head, record in head_record.heads() if request.head and record.id == request.head]
+    same.sort(key=lambda head: (head.session_uid != request.head_uid, head != active))
+    return next((head for head in same if head.library is None and head.data.library is None), None)
+
+
+def is_being_edited(context: bpy.types.Context, request: Request) -> bool:
+    """Whether the head to update is in another mode, as in another window: leaving it would undo the update."""
+    head = head_to_update(context, request)
+    return head is not None and (head.mode != "OBJECT" or head.data.is_editmode)
 
 
 def select(context: bpy.types.Context, scene: bpy.types.Scene, head: bpy.types.Object) -> None:

@@ -44,14 +44,26 @@ class LIFEMASK_OT_update_head(bpy.types.Operator):
             if not photographs:
                 self.report({"ERROR"}, "There are no photographs in the list.")
                 return {"CANCELLED"}
-            request = Request(tuple(photographs), options_of(context.scene), context.scene.session_uid, record.id)
+            request = Request(
+                photographs=tuple(photographs),
+                options=options_of(context.scene),
+                scene=context.scene.session_uid,
+                head=record.id,
+                head_uid=head.session_uid,
+            )
         else:
-            photographs = photographs_of(head, record, Path(bpy.app.tempdir))
+            try:
+                photographs = photographs_of(head, record, Path(bpy.app.tempdir))
+            except OSError as error:
+                session.report_error(error)
+                self.report({"ERROR"}, session.error.sentence)
+                return {"CANCELLED"}
             request = Request(
                 photographs=tuple(photographs),
                 options=record.options,
                 scene=context.scene.session_uid,
                 head=record.id,
+                head_uid=head.session_uid,
                 originals=tuple(Path(photograph.path) for photograph in record.photographs),
             )
         session.start_reconstruct(request)

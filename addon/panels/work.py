@@ -12,7 +12,6 @@ TITLES = {
     "reconstruct": "Creating the Head",
     "update": "Updating the Head",
     "batch": "Batch",
-    "faces": "Looking for Faces",
 }
 
 

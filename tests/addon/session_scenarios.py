@@ -163,6 +163,90 @@ def update(addon, arguments: dict) -> dict:
     return plain(facts)
 
 
+def copies(addon, arguments: dict) -> dict:
+    """Of a head and its copies, which share materials and cameras, one gets the figures of another result."""
+    import bpy
+
+    folder = Path(arguments["folder"])
+    shared.empty_file()
+    use_fake(addon, folder, result=arguments["result"], seconds=0.05)
+    bpy.ops.lifemask.reconstruct(directory=str(folder), files=photographs(folder, "a.jpg", "b.jpg"))
+    heads = {"first": bpy.context.view_layer.objects.active}
+    for name in ("second", "third"):
+        heads[name] = copy = heads["first"].copy()
+        copy.data = copy.data.copy()
+        bpy.context.scene.collection.objects.link(copy)
+        for camera in [child for child in heads["first"].children if child.type == "CAMERA"]:
+            twin = camera.copy()  # with the same lens and background
+            twin.parent = copy
+            bpy.context.scene.collection.objects.link(twin)
+    session = use_fake(addon, folder, result=arguments["other"], seconds=0.05)
+    bpy.context.view_layer.objects.active = heads["second"]
+    start, objects = session.start_reconstruct, bpy.context.view_layer.objects
+    session.start_reconstruct = lambda request: (start(request), setattr(objects, "active", None))
+    bpy.ops.lifemask.update_head()
+    del session.start_reconstruct
+    facts = {}
+    for name, head in heads.items():
+        (albedo,) = [image for image in addon("head_builder").pictures_of(head) if "lifemask_albedo" in image]
+        camera = addon("cameras").cameras_of(head)[0]
+        facts[name] = {
+            "height": float(np.ptp(shared.coordinates(head.data.vertices)[:, 2])),
+            "albedo": list(albedo.size),
+            "packed": albedo.packed_file is not None,
+            "camera users": camera.data.users,
+            "background": addon("head_builder").background_of(camera).packed_file is not None,
+        }
+    return facts
+
+
+def elsewhere(addon, arguments: dict) -> dict:
+    """What stands in the way of an update: the head in edit mode with another object active, no room for a copy."""
+    import bpy
+
+    folder = Path(arguments["folder"])
+    shared.empty_file()
+    session = use_fake(addon, folder, result=arguments["result"], seconds=0.05)
+    bpy.ops.lifemask.reconstruct(directory=str(folder), files=photographs(folder, "a.jpg", "b.jpg"))
+    head = bpy.context.view_layer.objects.active
+    other = bpy.data.objects.new("Other", None)
+    bpy.context.scene.collection.objects.link(other)
+    session = use_fake(addon, folder, result=arguments["other"], seconds=0.05)
+    start = session.start_reconstruct
+
+    def edit_meanwhile(request) -> None:
+        start(request)
+        bpy.ops.object.mode_set(mode="EDIT")
+        bpy.context.view_layer.objects.active = other
+
+    session.start_reconstruct = edit_meanwhile
+    bpy.ops.lifemask.update_head()
+    del session.start_reconstruct
+    facts = {"mode": [bpy.context.mode, head.mode], "waits": [session.done.waiting, session.done.reason]}
+    bpy.context.view_layer.objects.active = head
+    bpy.ops.object.mode_set(mode="OBJECT")
+    bpy.ops.lifemask.build_result()
+    facts["afterwards"] = session.done.waiting
+    (folder / "a.jpg").unlink()
+    pictures = addon("pictures")
+    whole, pictures.unpacked_copy = pictures.unpacked_copy, no_room
+    try:
+        bpy.ops.lifemask.update_head()
+    except RuntimeError as error:
+        facts["no room"] = [str(error), session.error.code]
+    pictures.unpacked_copy = whole
+    session.dismiss()
+    session.done = addon("session").Done("A head", waiting=True, request=addon("session").Request(()))
+    ticking = addon("ticking")
+    ticking.bring_in_result = lambda: 1 / 0
+    facts["again after a failure"] = [ticking._tick(), session.error.code]
+    return facts
+
+
+def no_room(*_) -> None:
+    raise OSError(28, "No space left on device", "/copies")
+
+
 def beside(addon, arguments: dict) -> dict:
     """A head whose mesh was changed by hand: the new one stands beside it."""
     import bpy
@@ -356,7 +440,10 @@ def plain(facts: dict) -> dict:
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in facts.items()}
 
 
-SCENARIOS = {function.__name__: function for function in (create, update, beside, waiting, faults, batch, disabled)}
+SCENARIOS = {
+    function.__name__: function
+    for function in (create, update, copies, elsewhere, beside, waiting, faults, batch, disabled)
+}
 
 if __name__ == "__main__":
     shared.run(SCENARIOS)

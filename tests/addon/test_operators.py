@@ -115,6 +115,25 @@ def test_an_update_sends_the_packed_photograph_where_the_file_is_gone(measure):
     assert [Path(path).name for path in measured["head"]["paths"]] == ["a.jpg", "b.jpg"], "it remembers the originals"
 
 
+def test_of_several_copies_the_one_that_was_asked_for_is_updated_and_the_others_stay(measure):
+    measured = measure("copies")
+    assert measured["second"]["height"] == pytest.approx(1.25 * measured["first"]["height"], rel=1e-5)
+    assert measured["third"]["height"] == measured["first"]["height"]
+    assert [measured[name]["albedo"] for name in ("first", "second", "third")] == [[64, 64], [32, 32], [64, 64]]
+    assert [measured[name]["camera users"] for name in ("first", "second", "third")] == [2, 1, 2]
+    assert all(head["packed"] and head["background"] for head in measured.values())
+
+
+def test_what_stands_in_the_way_of_an_update_is_told(measure):
+    measured = measure("elsewhere")
+    assert measured["mode"] == ["OBJECT", "EDIT"]
+    assert measured["waits"][0] and "not in Object Mode" in measured["waits"][1]
+    assert measured["afterwards"] is False
+    sentence, code = measured["no room"]
+    assert "No space left on device" in sentence and "Traceback" not in sentence and code == "file-error"
+    assert measured["again after a failure"] == [None, "internal"], "the timer does not go on failing"
+
+
 def test_a_head_that_was_remodelled_is_left_alone_and_the_new_one_stands_beside_it(measure, made_up_head):
     measured = measure("beside")
     assert measured["untouched"] and measured["ids_differ"] and measured["apart"]
