@@ -59,7 +59,12 @@ def details_of(head: bpy.types.Object) -> AssetDetails:
 
 
 def mark_in_file(head: bpy.types.Object, details: AssetDetails) -> bool:
-    """Make the head itself an asset of this file. Returns whether a preview could be made."""
+    """Make the head itself an asset of this file. Returns whether a preview could be made.
+
+    Raises ExportError for a head that is linked from another file.
+    """
+    if head.library is not None:
+        raise ExportError(f"{head.name} is linked from another file. Save it to an asset library, or mark it there.")
     _describe(head, details)
     return _give_preview(head)
 

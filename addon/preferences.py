@@ -89,7 +89,7 @@ def preferences(context: bpy.types.Context | None = None) -> LIFEMASK_preference
 
 
 def settings_of(chosen: LIFEMASK_preferences) -> Settings:
-    """The same for the session, paths made absolute."""
+    """The same for the session."""
     return Settings(
         root=path_of(chosen.folder),
         device=chosen.device,
@@ -101,8 +101,12 @@ def settings_of(chosen: LIFEMASK_preferences) -> Settings:
 
 
 def path_of(text: str) -> Path | None:
-    """A path as a file browser or a person writes it; None for an empty one."""
-    return Path(bpy.path.abspath(text)).expanduser() if text else None
+    """A path as a file browser or a person writes it; None for an empty one.
+
+    Blender's "//" (beside the open file) has no meaning for a whole computer and is not resolved: while add-ons are
+    enabled at the start, Blender does not let them ask which file is open.
+    """
+    return Path(text).expanduser() if text else None
 
 
 def register() -> None:

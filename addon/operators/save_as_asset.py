@@ -78,16 +78,16 @@ class LIFEMASK_OT_save_as_asset(bpy.types.Operator):
             author=self.author,
         )
         folder = self.directory or ("" if self.library == THIS_FILE else self.library)
-        if not folder:
-            has_preview = head_asset.mark_in_file(head, details)
-            self.report({"INFO"}, f"{head.name} is an asset of this file now")
-        else:
-            try:
+        try:
+            if not folder:
+                has_preview = head_asset.mark_in_file(head, details)
+                self.report({"INFO"}, f"{head.name} is an asset of this file now")
+            else:
                 path, has_preview = head_asset.save_to_library(head, Path(bpy.path.abspath(folder)), details)
-            except ExportError as error:
-                self.report({"ERROR"}, str(error))
-                return {"CANCELLED"}
-            self.report({"INFO"}, f"Wrote {path.name} to the asset library")
+                self.report({"INFO"}, f"Wrote {path.name} to the asset library")
+        except ExportError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
         if not has_preview:
             self.report({"WARNING"}, "This Blender could not render a preview of the head")
         return {"FINISHED"}

@@ -35,7 +35,8 @@ class LIFEMASK_OT_show_camera_view(bpy.types.Operator):
             return {"CANCELLED"}
         cameras.look_through(context.scene, matched[self.photograph])
         for number, camera in matched.items():
-            camera.hide_set(number != self.photograph)  # the others' frames would stand before the face
+            if context.view_layer.objects.get(camera.name) is camera:  # not in a collection that is switched off
+                camera.hide_set(number != self.photograph)  # the others' frames would stand before the face
         for space in _spaces(context):
             space.use_local_camera = False
             space.region_3d.view_perspective = "CAMERA"

@@ -416,6 +416,13 @@ def operators(addon, arguments: dict) -> dict:
     facts["asset_place"] = [round(value, 6) for value in item.matrix_basis.translation]
     facts["preview"] = [list(item.preview.image_size), float(pixels.std())]
     facts["asset_pictures"] = [image.packed_file is not None for image in bpy.data.images if image.source == "FILE"]
+    shared.empty_file()
+    path = str(library / "Lifemask" / "Head.blend")
+    with bpy.data.libraries.load(path, link=True, assets_only=True) as (there, wanted):
+        wanted.objects = list(there.objects)
+    bpy.context.scene.collection.objects.link(wanted.objects[0])
+    bpy.context.view_layer.objects.active = wanted.objects[0]
+    facts["linked"] = attempt(save)
     return facts
 
 

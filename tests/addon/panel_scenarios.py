@@ -266,6 +266,13 @@ def camera_view(addon, arguments: dict) -> dict:
     facts["views"] = [space.region_3d.view_perspective for space in views]
     facts["colours"] = [space.shading.color_type for space in views]
     facts["cameras_shown"] = [item.name for item in bpy.data.objects if item.type == "CAMERA" and item.visible_get()]
+    away = bpy.data.collections.new("Switched off")
+    scene.collection.children.link(away)
+    for collection in scene.camera.users_collection:
+        collection.objects.unlink(scene.camera)
+    away.objects.link(scene.camera)
+    bpy.context.view_layer.layer_collection.children[away.name].exclude = True
+    facts["beside_one_that_is_switched_off"] = list(bpy.ops.lifemask.show_camera_view(photograph=0))
     choose(scene.camera)
     facts["camera_counts_as_head"] = bpy.ops.lifemask.show_camera_view.poll()
     choose(None)
@@ -344,6 +351,12 @@ def gone(addon, arguments: dict) -> dict:
     facts["disabled"] = [ours(), menus(), hasattr(bpy.types.Scene, "lifemask")]
     bpy.ops.preferences.addon_enable(module=package)
     facts["again"] = [ours(), menus(), hasattr(bpy.types.Scene, "lifemask")]
+    import addon_utils  # as at the start of Blender, where nothing may ask which file is open
+
+    bpy.context.preferences.addons[package].preferences.folder = "//Lifemask"
+    addon_utils.disable(package)
+    addon_utils.enable(package)
+    facts["with a relative folder"] = addon_utils.check(package)[1]
     return json.loads(json.dumps(facts))
 
 

@@ -354,6 +354,7 @@ def test_a_head_goes_to_an_asset_library_with_preview_and_catalogue_and_leaves_t
     assert size == [128, 128] and contrast > 0.02
     assert all(measured["asset_pictures"])
     assert "nowhere" in measured["bad library"]
+    assert "Head is linked from another file" in measured["linked"] and "Traceback" not in measured["linked"]
 
 
 def test_the_file_browser_shows_what_the_preset_is_for_and_displacement_only_where_there_is_one(

@@ -294,3 +294,4 @@ def test_disabling_the_addon_takes_everything_away_and_enabling_brings_it_back(i
     assert "LIFEMASK_PT_lifemask" in classes and entries and has_settings
     assert measured["disabled"] == [[], 0, False]
     assert measured["again"] == measured["before"]
+    assert measured["with a relative folder"], "enabled at the start of Blender, whatever is in the preferences"

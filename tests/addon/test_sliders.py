@@ -102,6 +102,7 @@ def test_the_camera_view_is_that_of_the_photograph(in_blender, blender_version, 
     assert seen["camera"] == "Head photo_2" and seen["size"] == [camera.width, camera.height]
     assert set(seen["views"]) == {"CAMERA"} and set(seen["colours"]) == {"TEXTURE"}
     assert seen["cameras_shown"] == ["Head photo_2"], "no other camera stands before the face"
+    assert seen["beside_one_that_is_switched_off"] == ["FINISHED"]
     assert seen["camera_counts_as_head"]
     assert seen["selected"] == ["Head", True], "a hidden head is found again"
     missing_camera, missing_head, missing_log = seen["sentences"]
