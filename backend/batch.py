@@ -22,7 +22,7 @@ from .batch_report import FAILED, MADE, BatchReport, Row
 from .client import Backend, backend_command
 from .errors import Cancelled, Fix, UsageError
 from .options import ReconstructOptions
-from .output_folder import RESULT_MARK, check_output
+from .output_folder import RESULT_MARK, check_folder_above
 from .protocol import Failure
 from .server import Call
 
@@ -32,7 +32,7 @@ CRASHES_IN_A_ROW = 5
 
 SECONDS_BETWEEN_LOOKS = 0.05
 SECONDS_TO_END = 8.0
-ENDS_THE_BATCH = frozenset(("disk-full", "no-such-device", "backend-silent", "report-not-written"))
+ENDS_THE_BATCH = frozenset(("disk-full", "no-such-device", "backend-silent"))
 KINDS_THAT_END_IT = frozenset(("setup", "protocol"))
 
 
@@ -110,16 +110,9 @@ def run_batch(
             `overwrite` says what to do with them.
     """
     check_batch_output(plan, options)
-    report = BatchReport(
-        source=plan.source.absolute(),
-        output=options.output.absolute(),
-        people=len(plan.people),
-        path=(options.report or options.output / REPORT_FILE).absolute(),
-        options=_told_options(options),
-        notes=list(plan.notes),
-    )
+    report = _new_report(plan, options)
     report.write()  # says early that it cannot be
-    return _Batch(plan, options, report, make_worker or _serving(options.jobs)).run(progress, cancelled)
+    return _Batch(plan, options, report, make_worker or _serving(report.jobs)).run(progress, cancelled)
 
 
 def batch_from_request(params: dict, call: Call) -> dict:
@@ -166,10 +159,11 @@ def check_batch_output(plan: Plan, options: BatchOptions) -> None:
     """Raises UsageError where the results could not go to the output folder. Changes nothing."""
     if options.jobs < 1:
         raise UsageError("bad-jobs", f"--jobs counts worker processes from 1; {options.jobs} is not possible.")
-    check_output(options.output / "person", overwrite=False)
+    check_folder_above(options.output / "person")
+    _check_report(plan, _new_report(plan, options))
     if options.resume or options.overwrite:
         return
-    there = [person.name for person in plan.people if (options.output / person.name / RESULT_MARK).exists()]
+    there = [person.name for person in plan.people if os.path.exists(options.output / person.name / RESULT_MARK)]
     if there:
         raise UsageError(
             "output-exists",
@@ -177,6 +171,32 @@ def check_batch_output(plan: Plan, options: BatchOptions) -> None:
             "what is complete and make the rest, or --overwrite to make all anew.",
             Fix("resume", "Go on where it stopped", "--resume"),
         )
+
+
+def _new_report(plan: Plan, options: BatchOptions) -> BatchReport:
+    return BatchReport(
+        source=plan.source.absolute(),
+        output=options.output.absolute(),
+        people=len(plan.people),
+        path=(options.report or options.output / REPORT_FILE).absolute(),
+        options=_told_options(options),
+        notes=list(plan.notes),
+        jobs=min(options.jobs, len(plan.people)),
+    )
+
+
+def _check_report(plan: Plan, report: BatchReport) -> None:
+    """Raises UsageError where the report would take the place of something that is no report."""
+    for path in (report.path, report.csv_path):
+        if not os.path.exists(path):
+            continue
+        if not os.path.isfile(path):
+            raise UsageError("report-not-a-file", f"The report cannot be {path}, which is no file. Name another one.")
+        if os.path.samefile(path, plan.source):
+            raise UsageError(
+                "report-is-the-input",
+                f"The report, which is a JSON and a CSV file, would replace {plan.source}. Name another with --report.",
+            )
 
 
 class _Batch:
@@ -190,7 +210,7 @@ class _Batch:
         self.crashes = 0
         self.error: BaseException | None = None
         self.finished = threading.Event()  # not Thread.join, which forgets a thread when Ctrl-C comes meanwhile
-        self.jobs = [Job(options, make_worker, self.stop) for _ in range(min(options.jobs, len(plan.people)))]
+        self.jobs = [Job(options, make_worker, self.stop) for _ in range(report.jobs)]
         self.working = len(self.jobs)
 
     def run(
@@ -205,10 +225,14 @@ class _Batch:
                 if progress is not None:
                     progress(self.progress())
         except BaseException as error:
-            self.end("Stopped with Ctrl-C." if isinstance(error, KeyboardInterrupt) else "Stopped.")
+            interrupted = isinstance(error, KeyboardInterrupt)
+            asked = interrupted and cancelled is not None and cancelled()  # a cancel comes as an interrupt too
+            self.end("Stopped with Ctrl-C." if interrupted and not asked else "Stopped.")
             self.finished.wait(SECONDS_TO_END)
             with contextlib.suppress(UsageError):
                 self.report.write()
+            if asked:
+                return self.report
             raise
         if self.error is not None:
             raise self.error
@@ -254,7 +278,8 @@ class _Batch:
         elif hopeless:
             sentence = f"The backend process crashed {CRASHES_IN_A_ROW} times in a row. The last log: {failure.log}"
             self.end(sentence, failure.code)
-        self.report.add(row)
+        with contextlib.suppress(UsageError):  # another program has it open, say: the next one is written, or the last
+            self.report.add(row)
 
     def progress(self) -> BatchProgress:
         rows = tuple(self.report.rows)
@@ -278,6 +303,8 @@ def _serving(jobs: int) -> MakeWorker:
 
     def make() -> Backend:
         command, variables = backend_command(Path(sys.executable), "serve", "--parent-pid", str(os.getpid()))
+        if hasattr(os, "nice") and os.nice(0) > 0:  # this process gives way; on Linux that is not handed down
+            command.append("--give-way")
         if jobs > 1:
             variables.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
         return Backend(command, environment.home() / "logs", variables=variables, name="batch")
@@ -287,7 +314,7 @@ def _serving(jobs: int) -> MakeWorker:
 
 def _told_options(options: BatchOptions) -> dict[str, object]:
     told = dataclasses.asdict(options.head) | {"jobs": options.jobs, "resume": options.resume}
-    for unset in ("face", "faces", "overwrite"):
+    for unset in ("faces", "overwrite"):
         told.pop(unset, None)
     told["export_options"] = json.loads(options.head.export_options or "{}")
     return {name: str(value) if isinstance(value, Path) else value for name, value in told.items()}

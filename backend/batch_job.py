@@ -6,9 +6,9 @@ that brings it down costs one row and no more.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import glob
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -98,10 +98,8 @@ class Job:
         if not readable.photographs:
             first = left_out[0]
             return _failed(row, Failure(first.code, first.sentence, kind="usage"))
-        made_from = None
-        with contextlib.suppress(OSError):  # whoever cannot be read is told by the worker
-            made_from = fingerprint(person, asked)
-        if self.options.resume and made_from and (done := complete_record(folder, made_from, asked.formats)):
+        made_from = fingerprint(person, asked)
+        if self.options.resume and (done := complete_record(folder, made_from, asked.formats)):
             return _skipped(row, folder, done), None
         ended = self._reconstruct(readable, folder)
         if isinstance(ended, Failure) and ended.kind in ("photo", "usage") and len(readable.photographs) > 1:
@@ -114,7 +112,7 @@ class Job:
             return _failed(row, ended)
         return self._made(row, ended, folder, made_from)
 
-    def _made(self, row: Row, value: dict, folder: Path, made_from: str | None) -> tuple[Row, Failure | None]:
+    def _made(self, row: Row, value: dict, folder: Path, made_from: str) -> tuple[Row, Failure | None]:
         warnings = tuple(map(str, value.get("warnings", ())))
         formats = self.options.head.formats
         missing = tuple(name for name in formats if not (folder / f"head.{name}").is_file())
@@ -131,13 +129,12 @@ class Job:
             row = dataclasses.replace(
                 row, code="files-missing", sentence=f"Not written: {names}. The warnings say why."
             )
-        if made_from is not None:
-            there = [name for name in formats if name not in missing]
-            try:
-                write_record(folder, made_from, there, _to_remember(row))
-            except OSError as error:
-                sentence = f"The head of {row.name} is made, but could not be marked as complete: {error.strerror}."
-                return dataclasses.replace(row, warnings=(*warnings, sentence)), None
+        there = [name for name in formats if name not in missing]
+        try:
+            write_record(folder, made_from, there, _to_remember(row))
+        except OSError as error:
+            sentence = f"The head of {row.name} is made, but could not be marked as complete: {error.strerror}."
+            return dataclasses.replace(row, warnings=(*warnings, sentence)), None
         return row, None
 
     def _reconstruct(self, person: Person, folder: Path) -> dict | Failure:
@@ -221,7 +218,7 @@ def _failed(row: Row, failure: Failure) -> tuple[Row, Failure]:
 
 
 def _without_missing(person: Person) -> tuple[Person, list[LeftOut]]:
-    gone = [path for path in person.photographs if not path.is_file()]
+    gone = [path for path in person.photographs if not os.path.isfile(path)]
     left_out = [LeftOut(str(path), "no-such-file", f"There is no file {path}.") for path in gone]
     return _without(person, left_out), left_out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -68,9 +69,9 @@ def read_plan(source: Path, per_person: bool = False, output: Path | None = None
     Raises:
         UsageError: the source is missing, is neither, or holds nobody.
     """
-    if source.is_dir():
+    if os.path.isdir(source):
         return _of_sub_folders(source, output) if per_person else _of_photographs(source)
-    if not source.exists():
+    if not os.path.exists(source):
         raise UsageError("no-such-file", f"There is no folder or CSV file {source}.")
     if per_person:
         raise UsageError("not-a-folder", f"--per-person needs a folder of folders; {source} is a file.")
@@ -83,11 +84,12 @@ def read_plan(source: Path, per_person: bool = False, output: Path | None = None
 
 def safe_name(text: str) -> str:
     """A folder name for every file system, as near to `text` as that allows."""
+    text = text.encode("utf-8", errors="replace").decode()  # a file name may hold bytes that are no text
     name = FORBIDDEN_IN_NAMES.sub("_", unicodedata.normalize("NFC", text)).strip()
     name = re.sub(r"^\.+", "_", name).rstrip(". ")
     if RESERVED_NAMES.match(name):
         name = f"_{name}"
-    name = name.encode("utf-8", errors="replace")[:LONGEST_NAME_BYTES].decode("utf-8", errors="ignore").rstrip(". ")
+    name = name.encode()[:LONGEST_NAME_BYTES].decode("utf-8", errors="ignore").rstrip(". ")
     return name or "person"
 
 
@@ -134,7 +136,7 @@ def _of_csv(source: Path) -> Plan:
         face = _face((row.get(FACE_COLUMN) or "").strip(), source, line)
         for entry in (row.get(column) or "").split(BETWEEN_PHOTOGRAPHS):
             if entry.strip():
-                of_person.append((source.parent / Path(entry.strip()).expanduser(), face))
+                of_person.append((source.parent / _in_home(entry.strip()), face))
     if not photographs:
         raise _wrong_csv(source, "it names nobody")
     people = [
@@ -142,6 +144,11 @@ def _of_csv(source: Path) -> Plan:
         for name, chosen in zip(_unique_names(photographs), photographs.values(), strict=True)
     ]
     return Plan(source, tuple(people))
+
+
+def _in_home(entry: str) -> Path:
+    """A path with ~/ at its start made whole; ~ may also begin the name of a file."""
+    return Path(entry).expanduser() if entry.startswith("~/") else Path(entry)
 
 
 def _csv_rows(source: Path) -> list[tuple[int, dict[str, str]]]:
@@ -162,6 +169,9 @@ def _csv_rows(source: Path) -> list[tuple[int, dict[str, str]]]:
         if NAME_COLUMN not in reader.fieldnames or not set(PHOTOGRAPH_COLUMNS) & set(reader.fieldnames):
             columns = ", ".join(reader.fieldnames) or "none"
             raise _wrong_csv(source, f"there should be columns name and photograph, and there are: {columns}")
+        ours = [column for column in reader.fieldnames if column in (NAME_COLUMN, FACE_COLUMN, *PHOTOGRAPH_COLUMNS)]
+        if len(set(ours) - {NAME_COLUMN, FACE_COLUMN}) > 1 or len(set(ours)) < len(ours):
+            raise _wrong_csv(source, f"a column is there twice: {', '.join(ours)}")
         rows = []
         for row in reader:
             if None in row:
@@ -192,10 +202,11 @@ def _look_into(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
     except OSError as error:
         raise UsageError("no-permission", f"The folder {folder} cannot be read: {error.strerror}.") from error
     found = [path for path in found if not path.name.startswith(".")]
-    folders = [path for path in found if path.is_dir()]
-    files = [path for path in found if not path.is_dir()]
-    photographs = [path for path in files if path.suffix.lower() in PHOTOGRAPH_SUFFIXES]
-    return photographs, [path for path in files if path not in photographs], folders
+    photographs, others, folders = [], [], []
+    for path in found:
+        is_photograph = path.suffix.lower() in PHOTOGRAPH_SUFFIXES
+        (folders if os.path.isdir(path) else photographs if is_photograph else others).append(path)
+    return photographs, others, folders
 
 
 def _notes(folder: Path, others: list[Path]) -> tuple[str, ...]:

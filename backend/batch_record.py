@@ -13,6 +13,7 @@ from pathlib import Path
 from .batch_plan import Person
 from .batch_report import replace_file
 from .options import ReconstructOptions
+from .output_folder import is_ours
 
 RECORD_FILE = "head.batch.json"
 SCHEMA_VERSION = 1
@@ -21,17 +22,19 @@ SCHEMA_VERSION = 1
 def fingerprint(person: Person, options: ReconstructOptions) -> str:
     """SHA-256 of what decides how the head turns out: the photographs' bytes, which faces, and the options.
 
-    The formats are not in it, nor device and Blender: more formats in a folder than are asked for do no harm.
-
-    Raises OSError when a photograph cannot be read.
+    The formats are not in it, nor device and Blender: more formats in a folder than are asked for do no harm. A
+    photograph that cannot be read counts as such: once it can be, the head is another one.
     """
     digest = hashlib.sha256()
     export_options = json.dumps(json.loads(options.export_options or "{}"), sort_keys=True)
     told = [options.focal_length_mm, options.texture_size, options.texture, export_options, *person.faces]
     digest.update(json.dumps(told).encode())
     for photograph in person.photographs:
-        with photograph.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        try:
+            with photograph.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except (OSError, ValueError):  # ValueError: a zero byte in its name
+            digest.update(b"not readable")
     return digest.hexdigest()
 
 
@@ -39,7 +42,7 @@ def write_record(folder: Path, of: str, formats: Sequence[str], row: dict[str, o
     """Marks a result folder as complete.
 
     Args:
-        folder: of the result, with every file in it.
+        folder: of the result, with every file in it. Files that are not Lifemask's do not count.
         of: `fingerprint` of what it was made from.
         formats: those of the formats that are there.
         row: what the reports of later runs should say.
@@ -49,7 +52,7 @@ def write_record(folder: Path, of: str, formats: Sequence[str], row: dict[str, o
     sizes = {
         path.relative_to(folder).as_posix(): path.stat().st_size
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != RECORD_FILE
+        if path.is_file() and path.name != RECORD_FILE and is_ours(path.relative_to(folder).parts[0])
     }
     record = {
         "schema_version": SCHEMA_VERSION,

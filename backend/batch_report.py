@@ -87,6 +87,7 @@ class BatchReport:
         rows: in the order in which the people were done.
         stopped: why the batch ended before everybody's turn; "" where it did not.
         stopped_code: the same for programs: "cancelled", "disk-full", "backend-crashed", ...
+        jobs: how many people are at work at a time.
     """
 
     source: Path
@@ -98,6 +99,7 @@ class BatchReport:
     rows: list[Row] = field(default_factory=list)
     stopped: str = ""
     stopped_code: str = ""
+    jobs: int = 1
     started: float = field(default_factory=time.time)
     _began: float = field(default_factory=time.perf_counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -140,9 +142,13 @@ class BatchReport:
 
     @property
     def seconds_a_head(self) -> float | None:
-        """Wall time over the heads made so far, failures included; None before the first."""
+        """Wall time over the heads made so far, failures included; None before the first.
+
+        The time in which heads were found complete does not count: it says nothing of those that are to be made.
+        """
         worked = sum(row.state in (MADE, FAILED) for row in self.rows)
-        return self.seconds / worked if worked else None
+        passing = sum(row.seconds for row in self.rows if row.state == SKIPPED) / self.jobs
+        return max(0.0, self.seconds - passing) / worked if worked else None
 
     @property
     def is_complete(self) -> bool:
@@ -194,7 +200,7 @@ class BatchReport:
         except OSError as error:
             raise UsageError(
                 "report-not-written", f"The report {self.path} cannot be written: {error.strerror}."
-            ) from (error)
+            ) from error
 
     def _as_csv(self) -> str:
         text = io.StringIO(newline="")
@@ -207,10 +213,13 @@ class BatchReport:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Writes a UTF-8 file that is there completely or not at all. Raises OSError."""
+    """Writes a UTF-8 file that is there completely or not at all. Raises OSError.
+
+    Bytes of a file name that are no text are written as JSON escapes them: \\udcfc.
+    """
     working = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
-        working.write_text(text, "utf-8", newline="")
+        working.write_text(text, "utf-8", errors="backslashreplace", newline="")
         os.replace(working, path)
     except BaseException:
         working.unlink(missing_ok=True)

@@ -60,7 +60,7 @@ def head_options(chosen: argparse.Namespace) -> ReconstructOptions:
             f"--texture-size is a multiple of {SMALLEST_TEXTURE_SIZE} from {SMALLEST_TEXTURE_SIZE} to "
             f"{LARGEST_TEXTURE_SIZE} pixels: 1024, 2048 or 4096, say.",
         )
-    if chosen.blender is not None and not chosen.blender.is_file():
+    if chosen.blender is not None and not os.path.isfile(chosen.blender):
         raise UsageError("no-blender-there", f"There is no program {chosen.blender} for --blender.")
     return ReconstructOptions(
         focal_length_mm=chosen.focal_length,
@@ -75,11 +75,11 @@ def head_options(chosen: argparse.Namespace) -> ReconstructOptions:
 
 def check_photograph_file(path: Path) -> None:
     """Raises UsageError where there is no readable file."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UsageError("photograph-is-a-folder", f"{path} is a folder. Name the photographs in it.")
-    if not path.exists():
+    if not os.path.exists(path):
         raise UsageError("no-such-file", f"There is no file {path}.")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UsageError("not-a-file", f"{path} is not a file that could hold a photograph.")
     if not os.access(path, os.R_OK):
         raise UsageError("no-permission", f"{path} may not be read. Change its permissions.")

@@ -23,7 +23,7 @@ def check_output(output: Path, overwrite: bool) -> None:
     """Raises UsageError where a result could not go to `output`. Changes nothing."""
     if os.path.lexists(output) and not output.is_dir():
         raise UsageError("output-is-a-file", f"{output} is a file. Name a folder for the result.")
-    if output.is_dir() and (names := os.listdir(output)):
+    if os.path.isdir(output) and (names := os.listdir(output)):
         if RESULT_MARK not in names:
             raise UsageError(
                 "output-not-empty",
@@ -35,6 +35,11 @@ def check_output(output: Path, overwrite: bool) -> None:
                 f"The folder {output} holds a result already. Add --overwrite to replace it, or name another folder.",
                 Fix("overwrite", "Replace the result", "--overwrite"),
             )
+    check_folder_above(output)
+
+
+def check_folder_above(output: Path) -> None:
+    """Raises UsageError where the folder that `output` lies in cannot be written to, or made. Changes nothing."""
     parent = output.absolute().parent
     while not os.path.lexists(parent):
         parent = parent.parent
@@ -44,6 +49,11 @@ def check_output(output: Path, overwrite: bool) -> None:
         raise UsageError(
             "output-not-writable", f"{output} cannot be made: there is no permission to write to {parent}."
         )
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file or folder of this name in a result folder is Lifemask's."""
+    return any(fnmatch.fnmatch(name, pattern) for pattern in RESULT_FILES)
 
 
 @contextlib.contextmanager
@@ -109,8 +119,7 @@ def _put_in_place(working: Path, output: Path) -> None:
             old.rename(output)
             raise
         for entry in list(old.iterdir()):
-            is_ours = any(fnmatch.fnmatch(entry.name, pattern) for pattern in RESULT_FILES)
-            if not is_ours and not (output / entry.name).exists():
+            if not is_ours(entry.name) and not (output / entry.name).exists():
                 entry.rename(output / entry.name)
         shutil.rmtree(old, ignore_errors=True)
 

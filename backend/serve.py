@@ -42,10 +42,8 @@ def run(parent: int | None, idle_exit: float, give_way: bool = False) -> int:
 def _give_way() -> None:
     """Let the window that waits for this process have the processor first, so that it never stutters."""
     with contextlib.suppress(OSError, AttributeError):
-        os.nice(NICENESS)
-    with contextlib.suppress(
-        OSError
-    ):  # Linux shares the processor among sessions, and this one is a session of its own
+        os.nice(max(0, NICENESS - os.nice(0)))
+    with contextlib.suppress(OSError):  # Linux shares the processor among sessions; this process has one of its own
         Path("/proc/self/autogroup").write_text(str(NICENESS), "ascii")
 
 
@@ -140,7 +138,7 @@ HANDLERS: dict[str, server.Handler] = {
 
 def _photograph(path: str) -> Path:
     found = Path(path)
-    if not found.is_file():
+    if not os.path.isfile(found):
         raise UsageError(
             "no-such-file",
             f"The photograph {found} is not there any more. Choose another one.",

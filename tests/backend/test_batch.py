@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from backend import batch, batch_command, batch_job, cli, obj_file, options
+from backend import batch, batch_command, batch_job, batch_report, cli, obj_file, options
 from backend.batch import BatchOptions, batch_from_request, run_batch
 from backend.batch_plan import read_plan
+from backend.batch_report import BatchReport, Row
 from backend.client import Backend
 from backend.environment import clean_variables
 from backend.errors import Cancelled, UsageError
@@ -157,6 +158,37 @@ def test_a_file_that_was_asked_for_and_is_not_there_is_said_and_made_again_with_
     assert set(states(fewer).values()) == {"skipped"}
 
 
+def test_names_that_are_too_long_or_no_text_are_a_row_and_never_stop_the_rest(tmp_path, workers):
+    if sys.platform == "linux":
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/Anna\xfc.jpg")).write_text("")
+    else:
+        (tmp_path / "Anna.jpg").write_text("")
+    name = "Anna\udcfc.jpg" if sys.platform == "linux" else "Anna.jpg"
+    table = f"name,photograph\nAda,{'x' * 300}.jpg\n"
+    (tmp_path / "people.csv").write_text(table)
+    bad = run_batch(read_plan(tmp_path / "people.csv"), asked(tmp_path), make_worker=workers())
+    assert [(row.state, row.code) for row in bad.rows] == [("failed", "no-such-file")]
+    report = run_batch(read_plan(tmp_path), asked(tmp_path), make_worker=workers())
+    assert [row.state for row in report.rows] == ["made"]
+    told = json.loads((tmp_path / "heads" / "report.json").read_text("utf-8"))
+    assert told["people"][0]["photographs"] == [str(tmp_path / name)]
+
+
+def test_a_report_that_cannot_be_written_for_a_while_stops_nothing(photographs, tmp_path, workers, monkeypatch):
+    written, replace_file = [], batch_report.replace_file
+
+    def sometimes(path: Path, text: str) -> None:
+        written.append(path)
+        if 2 < len(written) < 8:
+            raise PermissionError(13, "another program has it open")
+        replace_file(path, text)
+
+    monkeypatch.setattr(batch_report, "replace_file", sometimes)
+    report = run_batch(read_plan(photographs), asked(tmp_path), make_worker=workers())
+    assert report.count("made") == 5 and len(written) >= 8
+    assert len(json.loads((tmp_path / "heads" / "report.json").read_text("utf-8"))["people"]) == 5
+
+
 # Going on
 
 
@@ -185,6 +217,44 @@ def test_resume_makes_again_what_is_half_done_or_from_another_photograph(photogr
     assert states(report) == {"Ada": "made", "Béla": "made", "Chloë": "made", "Dana": "made", "李小龙": "skipped"}
     assert (heads / "Béla" / "head.npz").read_text() == "this is head.npz"
     assert (heads / "李小龙" / "my notes.txt").exists()
+
+
+def test_a_person_of_whom_a_photograph_is_missing_is_complete_until_it_comes(photographs, tmp_path, workers):
+    (tmp_path / "people.csv").write_text(f'name,photograph\nAda,"{photographs / "Ada.jpg"}|late.jpg"\n')
+    plan = read_plan(tmp_path / "people.csv")
+    first = run_batch(plan, asked(tmp_path), make_worker=workers())
+    again = run_batch(plan, asked(tmp_path, resume=True), make_worker=no_worker)
+    assert states(again) == {"Ada": "skipped"} and again.rows[0].left_out == first.rows[0].left_out
+    (tmp_path / "late.jpg").write_text("here at last")
+    late = run_batch(plan, asked(tmp_path, resume=True), make_worker=workers())
+    assert states(late) == {"Ada": "made"} and late.rows[0].left_out == ()
+
+
+def test_files_of_other_people_in_a_result_folder_do_not_make_it_half_done(photographs, tmp_path, workers):
+    run_batch(read_plan(photographs), asked(tmp_path), make_worker=workers())
+    notes = tmp_path / "heads" / "Ada" / "my notes.txt"
+    notes.write_text("one")
+    run_batch(read_plan(photographs), asked(tmp_path, overwrite=True), make_worker=workers())
+    notes.write_text("one and two")
+    again = run_batch(read_plan(photographs), asked(tmp_path, resume=True), make_worker=no_worker)
+    assert set(states(again).values()) == {"skipped"}
+
+
+def test_a_batch_with_a_person_called_person_goes_on(tmp_path, workers):
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people" / "person.jpg").write_text("")
+    plan = read_plan(tmp_path / "people")
+    run_batch(plan, asked(tmp_path), make_worker=workers())
+    assert states(run_batch(plan, asked(tmp_path, resume=True), make_worker=no_worker)) == {"person": "skipped"}
+
+
+def test_heads_that_are_there_do_not_count_in_the_rate():
+    report = BatchReport(Path("in"), Path("out"), people=1000, jobs=2)
+    report._began -= 60.0
+    report.rows += [Row(str(number), (), "skipped", seconds=0.5) for number in range(200)]
+    assert report.seconds_a_head is None
+    report.rows += [Row(str(number), (), "made", seconds=2.0) for number in range(5)]
+    assert report.seconds_a_head == pytest.approx((60 - 200 * 0.5 / 2) / 5, abs=0.1)
 
 
 CHANGES = {
@@ -227,7 +297,6 @@ def test_a_folder_with_other_things_in_it_is_left_alone_and_is_a_row(photographs
 
 def test_a_stopped_batch_removes_the_present_head_says_so_and_goes_on_later(photographs, tmp_path, workers):
     plan = read_plan(photographs)
-    started = time.monotonic()
     stop = threading.Event()
 
     def look(progress) -> None:
@@ -235,7 +304,6 @@ def test_a_stopped_batch_removes_the_present_head_says_so_and_goes_on_later(phot
             stop.set()
 
     report = run_batch(plan, asked(tmp_path), look, stop.is_set, make_worker=workers(seconds=0.5))
-    assert time.monotonic() - started < 8
     assert states(report) == {"Ada": "made", "Béla": "made", "Chloë": "cancelled"}
     assert (report.left, report.stopped_code) == (2, "cancelled")
     told = json.loads((tmp_path / "heads" / "report.json").read_text("utf-8"))
@@ -255,7 +323,7 @@ def test_a_worker_that_does_not_listen_is_ended_and_leaves_no_half_result(photog
     make = workers(seconds=60, ignore_cancel=True)
     started = time.monotonic()
     report = run_batch(read_plan(photographs), asked(tmp_path), look, stop.is_set, make_worker=make)
-    assert time.monotonic() - started < 9
+    assert time.monotonic() - started < 40  # of the 60 that it would take
     assert states(report) == {"Ada": "cancelled"}
     assert half_made(tmp_path / "heads") == []
 
@@ -298,7 +366,7 @@ def at_work(photographs, tmp_path, result):
         process.communicate()
 
 
-def until(condition, seconds: float = 15.0) -> None:
+def until(condition, seconds: float = 60.0) -> None:
     last_moment = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < last_moment, "waited in vain"
@@ -319,7 +387,7 @@ def is_there(process: int) -> bool:
 def test_ctrl_c_and_terminate_leave_no_half_result_and_no_process(at_work, tmp_path, sign, code):
     process, worker = at_work
     process.send_signal(sign)
-    said = process.communicate(timeout=20)[1]
+    said = process.communicate(timeout=60)[1]
     assert process.returncode == code
     assert "Traceback" not in said
     if sign == signal.SIGINT:
@@ -396,6 +464,30 @@ def test_an_output_or_report_that_cannot_be_written_is_refused_before_any_work(c
         run_batch(read_plan(photographs), options, make_worker=no_worker)
 
 
+def test_the_report_never_takes_the_place_of_the_input_or_of_a_device(photographs, tmp_path):
+    table = f'name,photograph\nAda,"{photographs / "Ada.jpg"}"\n'
+    (tmp_path / "people.csv").write_text(table)
+    plan = read_plan(tmp_path / "people.csv")
+    with pytest.raises(UsageError, match="would replace"):
+        run_batch(plan, asked(tmp_path, report=tmp_path / "people.json"), make_worker=no_worker)
+    assert (tmp_path / "people.csv").read_text() == table
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(UsageError, match="no file"):
+        run_batch(plan, asked(tmp_path, report=tmp_path / "folder.json"), make_worker=no_worker)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(UsageError, match="no file"):
+            run_batch(plan, asked(tmp_path, report=tmp_path / "pipe"), make_worker=no_worker)
+    assert not (tmp_path / "heads").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="needs niceness")
+@pytest.mark.parametrize("niceness", [0, 5])
+def test_workers_give_way_where_the_process_that_starts_them_does(niceness, monkeypatch):
+    monkeypatch.setattr(os, "nice", lambda more: niceness + more)
+    assert ("--give-way" in batch._serving(1)().command) == bool(niceness)
+
+
 # Ways in
 
 
@@ -428,6 +520,37 @@ def test_the_panel_gets_a_sentence_totals_and_a_count_while_it_runs(photographs,
     call.stopped = True
     with pytest.raises(Cancelled, match="No half-made head"):
         batch_from_request(params | {"overwrite": True}, call)
+
+
+def test_a_batch_that_the_panel_cancels_says_how_far_it_came_and_leaves_nothing(photographs, tmp_path, result):
+    program = f"""
+import os, sys
+from pathlib import Path
+from backend import batch, server
+from backend.client import Backend
+command = [sys.executable, {str(FAKE)!r}, "--parent-pid", str(os.getpid())]
+batch._serving = lambda jobs: lambda: Backend(command, Path({str(tmp_path / "logs")!r}))
+handlers = {{"initialize": lambda params, call: {{"protocol": [1, 0]}}, "batch": batch.batch_from_request}}
+sys.exit(server.serve(handlers))
+"""
+    told = {"LIFEMASK_FAKE": json.dumps({"seconds": 1.0, "result": str(result)}), "PYTHONPATH": str(ROOT)}
+    panel = Backend([sys.executable, "-c", program], tmp_path / "logs", variables=os.environ | told, name="panel")
+    try:
+        request = panel.request("batch", {"input": str(photographs), "output": str(tmp_path / "heads")})
+        details: list[str] = []
+        with pytest.raises(Cancelled) as caught:
+            panel.wait(
+                request,
+                lambda progress: details.append(progress.detail),
+                lambda: bool(details and details[-1].startswith("1 of 5")),
+            )
+    finally:
+        panel.stop()
+    assert "1 head made, 1 stopped, 3 not begun." in caught.value.sentence
+    report = json.loads((tmp_path / "heads" / "report.json").read_text("utf-8"))
+    assert (report["stopped"], report["stopped_code"]) == ("Stopped.", "cancelled")
+    assert [row["state"] for row in report["people"]] == ["made", "cancelled"]
+    assert half_made(tmp_path / "heads") == []
 
 
 @pytest.fixture
@@ -476,7 +599,7 @@ def test_in_a_terminal_a_bar_shows_count_rate_and_time_left(columns, photographs
         with contextlib.suppress(OSError):  # how a pseudo-terminal says that it has ended
             while part := terminal.read(4096):
                 shown += part
-        assert process.wait(20) == batch_command.EXIT_SOME_FAILED
+        assert process.wait(60) == batch_command.EXIT_SOME_FAILED
     drawn = shown.decode().split("\r")
     assert any("Chloë: " in text and "2/5 [" in text and "head" in text and "<" in text for text in drawn)
     assert any("4/5 [" in text and "1 failed" in text for text in drawn)

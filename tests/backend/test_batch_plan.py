@@ -1,5 +1,6 @@
 """Who is in a batch: folders, folders of people, CSV files, and names that every file system takes."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,8 @@ WRONG_TABLES = {
     "too many fields": ("name,photograph\nAda,a.jpg,b.jpg\n", "line 2 has more fields"),
     "face zero": ("name,photograph,face\nAda,a.jpg,0\n", "face 0"),
     "face in words": ("name,photograph,face\nAda,a.jpg,left\n", "face left"),
+    "a column twice": ("name,photograph,photograph\nAda,a.jpg,b.jpg\n", "a column is there twice"),
+    "both columns": ("name,photograph,photographs\nAda,a.jpg,b.jpg\n", "a column is there twice"),
     "torn": ('name,photograph\nAda,"a.jpg\n', "cannot be read as a table"),
     "a picture": (b"\xff\xd8\xff\xe0\x00", "is not a text file"),
 }
@@ -89,7 +92,22 @@ def test_an_input_that_holds_nobody_is_refused_with_what_to_do(tmp_path: Path):
         read_plan(tmp_path / "nowhere")
 
 
-@given(st.text())
+def test_a_name_may_begin_with_a_tilde_and_a_path_in_the_home_folder(tmp_path: Path):
+    (tmp_path / "people.csv").write_text("name,photograph\nAda,~copy of ada.jpg|~/ada.jpg\n")
+    (ada,) = read_plan(tmp_path / "people.csv").people
+    assert ada.photographs == (tmp_path / "~copy of ada.jpg", Path.home() / "ada.jpg")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
+def test_an_entry_that_cannot_be_looked_at_is_a_person_whose_turn_comes(tmp_path: Path):
+    (tmp_path / "Ada.jpg").write_text("")
+    (tmp_path / "Bo.jpg").symlink_to("x" * 300)  # a longer name than file systems know
+    assert [person.name for person in read_plan(tmp_path).people] == ["Ada", "Bo"]
+    with pytest.raises(UsageError, match="There is no folder"):
+        read_plan(tmp_path / ("x" * 300))
+
+
+@given(st.text(st.characters(exclude_categories=())))  # with the surrogates that stand for bytes that are no text
 def test_any_text_becomes_a_folder_name_that_every_file_system_takes(text: str):
     name = safe_name(text)
     assert name and len(name.encode()) <= LONGEST_NAME_BYTES

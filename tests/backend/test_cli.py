@@ -63,6 +63,7 @@ WRONG = {
     "output below a file": (["photo.jpg", "--output", "photo.jpg/out"], "is not a folder"),
     "output holds other things": (["photo.jpg", "--output", ".", "--overwrite"], "other things"),
     "output exists": (["photo.jpg", "--output", "old"], "--overwrite"),
+    "too long a name": (["x" * 300 + ".jpg", "--output", "out"], "There is no file"),
     "no output": (["photo.jpg"], "--output"),
     "unknown preset": (["photo.jpg", "--output", "out", "--preset", "maya"], "maya"),
     "no such Blender": (["photo.jpg", "--output", "out", "--blender", "gone/blender"], "gone"),
