@@ -6,6 +6,7 @@ are written by this very Blender.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def command_of(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]] | N
         arguments += ["--blender", bpy.app.binary_path or sys.executable]
     command, variables = backend_command(python, *arguments)
     variables["LIFEMASK_HOME"] = str(settings.folder)
+    variables["LIFEMASK_PARENT_PID"] = str(os.getpid())  # where Blender is killed, the command ends too
     if settings.existing:
         variables["LIFEMASK_ENVIRONMENT_RUNTIME"] = str(settings.existing)
     if settings.face_landmarker:

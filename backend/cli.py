@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -29,6 +30,10 @@ log = logging.getLogger(__name__)
 DEMO_PHOTOGRAPH = Path(__file__).parent / "assets" / "demo" / "astronaut.png"
 DEMO_OUTPUT = Path("lifemask-demo")
 EXIT_CTRL_C = 130
+PARENT = "LIFEMASK_PARENT_PID"
+"""Environment variable: the Blender that runs this command for somebody. When it is gone the command ends in order."""
+
+SECONDS_BETWEEN_LOOKS_AT_PARENT = 0.5
 DESCRIPTIONS = {
     "head.blend": "the head for Blender, textures packed",
     "head.fbx": "for game engines and other programs",
@@ -47,6 +52,8 @@ def main(arguments: list[str]) -> int:
     """Runs one command. Returns its exit code: 0, 1 our fault, 2 wrong command or file, 3 photograph, 130 Ctrl-C."""
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, _end_in_order)
+    if sys.platform != "win32" and os.environ.get(PARENT) == str(os.getppid()):
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), name="lifemask parent", daemon=True).start()
     return run_command(lambda: _run(arguments), "backend")
 
 
@@ -353,6 +360,12 @@ def _say_where_the_log_is(name: str) -> None:
             _log_path.write_text(traceback.format_exc(), "utf-8")
     if _log_path is not None:
         _say(f"  Details: {_log_path}")
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(SECONDS_BETWEEN_LOOKS_AT_PARENT)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _end_in_order(signal_number: int, frame: object) -> None:

@@ -16,7 +16,8 @@ STAND_IN = """#!{python}
 import json, os, signal, sys, time
 from pathlib import Path
 folder = Path({folder!r})
-variables = {{name: os.environ.get(name) for name in ("LIFEMASK_HOME", "LIFEMASK_ENVIRONMENT_RUNTIME", "PYTHONPATH")}}
+names = ("LIFEMASK_HOME", "LIFEMASK_ENVIRONMENT_RUNTIME", "PYTHONPATH", "LIFEMASK_PARENT_PID")
+variables = {{name: os.environ.get(name) for name in names}} | {{"parent": str(os.getppid())}}
 (folder / "called.json").write_text(json.dumps({{"arguments": sys.argv[1:], "variables": variables}}))
 print("said by the command", flush=True)
 if "wait" in sys.argv:

@@ -33,6 +33,7 @@ def test_commands_run_in_the_environment_that_was_set_up(in_blender, blender_ver
     assert called["variables"]["LIFEMASK_HOME"] == str(folder / "home")
     assert called["variables"]["LIFEMASK_ENVIRONMENT_RUNTIME"] == str(folder / "environment")
     assert (Path(called["variables"]["PYTHONPATH"]) / "backend" / "__main__.py").is_file()
+    assert called["variables"]["LIFEMASK_PARENT_PID"] == called["variables"]["parent"]
     own = json.loads(measured["own blender"])["arguments"]
     assert own.count("--blender") == 1 and own[-1] == "/another/blender"
     assert json.loads(measured["doctor"])["arguments"] == ["-m", "backend", "doctor"]

@@ -259,3 +259,45 @@ def test_doctor_names_versions_device_and_face_model_with_its_licence(tmp_path: 
     assert result.returncode == 0, result.stderr
     for words in ("torch 2.13.0", "mediapipe 0.10.9", "device:", "open_head", "CC0"):
         assert words in result.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell whose parent is gone")
+@pytest.mark.parametrize("named", [True, False])
+def test_a_command_that_a_blender_runs_ends_in_order_when_that_is_killed(tmp_path, named):
+    child = """
+import sys, time
+from pathlib import Path
+from backend import cli
+def command(arguments):
+    try:
+        Path(sys.argv[1]).touch()
+        time.sleep(3 if sys.argv[2] == "False" else 60)
+    finally:
+        Path(sys.argv[1]).with_name("cleaned").touch()
+    Path(sys.argv[1]).with_name("finished").touch()
+    return 0
+cli._run = command
+sys.exit(cli.main([]))
+"""
+    parent = """
+import os, subprocess, sys
+if sys.argv[3] == "True":
+    os.environ["LIFEMASK_PARENT_PID"] = str(os.getpid())
+subprocess.run([sys.executable, "-c", *sys.argv[1:]])
+"""
+    command = [sys.executable, "-c", parent, child, str(tmp_path / "begun"), str(named)]
+    process = subprocess.Popen(command, cwd=Path(cli.__file__).parent.parent)
+    try:
+        wait_for(tmp_path / "begun")
+    finally:
+        process.kill()
+        process.wait()
+    wait_for(tmp_path / ("cleaned" if named else "finished"))
+    assert (tmp_path / "finished").exists() is not named
+
+
+def wait_for(path: Path, seconds: float = 10.0) -> None:
+    until = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < until, f"{path.name} did not come"
+        time.sleep(0.02)
