@@ -65,9 +65,12 @@ def match(camera: bpy.types.Object, photograph: Photograph) -> None:
 
 
 def cameras_of(head: bpy.types.Object) -> dict[int, bpy.types.Object]:
-    """The matched cameras of a head by the number of their photograph; those that were removed are missing."""
-    matched = (child for child in head.children if child.type == "CAMERA" and IMAGE_SIZE in child.data)
-    return {int(camera.data.get(NUMBER, 0)): camera for camera in matched}
+    """The matched cameras of a head by the number of their photograph; those that were removed are missing.
+
+    A copy that somebody made of one, to move it, is not matched: Blender gives it the name that sorts later.
+    """
+    matched = [child for child in head.children if child.type == "CAMERA" and IMAGE_SIZE in child.data]
+    return {int(camera.data.get(NUMBER, 0)): camera for camera in sorted(matched, key=_name, reverse=True)}
 
 
 def set_lens(data: bpy.types.Camera, matched: PhotographCamera) -> None:
@@ -94,6 +97,10 @@ def look_through(scene: bpy.types.Scene, camera: bpy.types.Object) -> None:
     scene.render.resolution_x, scene.render.resolution_y = int(size[0]), int(size[1])
     scene.render.resolution_percentage = 100
     scene.render.pixel_aspect_x, scene.render.pixel_aspect_y = aspect[0], aspect[1]
+
+
+def _name(camera: bpy.types.Object) -> str:
+    return camera.name
 
 
 def _pixel_aspect(fx: float, fy: float) -> tuple[float, float]:

@@ -151,7 +151,8 @@ class Session:
         """Ask for many heads in files, as the backend's method `batch` takes it. Raises LifemaskError when busy."""
         self._refuse_when_busy()
         self._request = None
-        self._start("batch", "batch", dict(parameters))
+        options = {"device": self.settings.device, **parameters.get("options", {})}
+        self._start("batch", "batch", {**parameters, "options": options})
         self._again = lambda: self.start_batch(parameters)
 
     def find_faces(self, path: Path, callback: FacesCallback) -> None:

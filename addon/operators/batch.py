@@ -90,7 +90,6 @@ class LIFEMASK_OT_batch(bpy.types.Operator, ImportHelper):
                 "jobs": self.jobs,
                 "options": {
                     **options_of(context.scene),
-                    "device": session.settings.device,
                     "formats": sorted(self.formats),
                     "blender": str(session.settings.blender or ""),
                 },

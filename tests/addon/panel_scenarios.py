@@ -259,7 +259,10 @@ def camera_view(addon, arguments: dict) -> dict:
 
     head = recorded_head(addon, arguments["result"])
     choose(head)
+    copy = bpy.data.objects["Head photo_2"].copy()
+    bpy.context.scene.collection.objects.link(copy)
     bpy.ops.lifemask.show_camera_view(photograph=1)
+    bpy.data.objects.remove(copy)
     scene = bpy.context.scene
     facts = {"camera": scene.camera.name, "size": [scene.render.resolution_x, scene.render.resolution_y]}
     views = [space for area in bpy.context.window.screen.areas for space in area.spaces if space.type == "VIEW_3D"]

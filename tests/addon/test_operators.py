@@ -179,7 +179,7 @@ def test_a_batch_is_asked_for_as_the_backend_takes_it(measure):
         "resume": True,
         "jobs": 2,
         "options": {
-            "texture_size": 1024, "texture": True, "device": "auto", "formats": ["fbx", "glb"], "blender": ""
+            "texture_size": 1024, "texture": True, "formats": ["fbx", "glb"], "blender": ""
         },
     }  # fmt: skip
     options = ReconstructOptions.from_request(plain["options"])

@@ -279,6 +279,15 @@ def test_faces_asked_of_a_process_that_is_ended_are_given_up(types, start, photo
     assert found[1].failure.code == "stopped" and not session.is_busy
 
 
+def test_trying_a_batch_again_takes_the_device_that_is_chosen_now(types, start, monkeypatch):
+    session, asked = start(), []
+    monkeypatch.setattr(session, "_start", lambda kind, method, parameters: asked.append(parameters["options"]))
+    session.start_batch({"input": "people", "options": {"formats": ["fbx"]}})
+    session.settings = replace(session.settings, device="cpu")
+    session.retry()
+    assert asked == [{"device": "auto", "formats": ["fbx"]}, {"device": "cpu", "formats": ["fbx"]}]
+
+
 def test_shutting_down_ends_the_process_and_the_work(types, start, photograph):
     session = start(seconds=30)
     session.start_reconstruct(request_for(types, photograph))
