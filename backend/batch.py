@@ -208,6 +208,7 @@ class _Batch:
         self.lock = threading.Lock()
         self.stop = threading.Event()
         self.crashes = 0
+        self.share = 0.0
         self.error: BaseException | None = None
         self.finished = threading.Event()  # not Thread.join, which forgets a thread when Ctrl-C comes meanwhile
         self.jobs = [Job(options, make_worker, self.stop) for _ in range(report.jobs)]
@@ -286,12 +287,14 @@ class _Batch:
         at_work = [(job.name, job.stage, job.share) for job in self.jobs if job.name]
         worked = len(rows) + sum(share for _, _, share in at_work)
         rate = self.report.seconds_a_head
+        # Never backwards: a head may be begun again without its bad photographs, or be done and not in the report yet.
+        self.share = max(self.share, min(1.0, worked / self.report.people))
         return BatchProgress(
             done=len(rows),
             people=self.report.people,
             failed=self.report.count(FAILED),
             at_work=tuple((name, stage) for name, stage, _ in at_work),
-            share=min(1.0, worked / self.report.people),
+            share=self.share,
             seconds_a_head=rate,
             seconds_left=None if rate is None else max(0.0, (self.report.people - worked) * rate),
             rows=rows,

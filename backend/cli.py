@@ -21,7 +21,7 @@ from . import doctor, environment, start
 from .batch_command import add_batch_parser, checked_batch
 from .batch_command import run as run_in_terminal
 from .command_options import add_head_options, check_photograph_file, head_options
-from .errors import LifemaskError, SetupError, UsageError
+from .errors import LifemaskError, SetupError, UsageError, is_lack_of_memory
 from .options import DEVICES, ReconstructOptions, ReconstructReport
 from .output_folder import check_output
 
@@ -87,12 +87,12 @@ def run_command(command: Callable[[], int], name: str) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except MemoryError:
+    except Exception as error:
+        if not is_lack_of_memory(error):
+            return _our_fault(error, name)
         _say("lifemask: There was not enough memory. Close other programs or use a smaller --texture-size.")
         _say_where_the_log_is(name)
         return 1
-    except Exception as error:
-        return _our_fault(error, name)
 
 
 def _run(arguments: list[str]) -> int:

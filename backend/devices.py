@@ -10,6 +10,7 @@ logger = logging.getLogger(__name__)
 
 Made = TypeVar("Made")
 
+GPU_LACKS_MEMORY = ("out of memory", "STATUS_ALLOC_FAILED")
 GPU_TOO_SMALL = "The memory of the GPU was not enough; the head was made on the processor instead."
 
 
@@ -49,8 +50,8 @@ def with_cpu_fallback(device: str, work: Callable[[str, list[str]], Made]) -> Ma
     try:
         return work(device, [])
     except RuntimeError as error:
-        # Apple's GPUs have no class of their own for this.
-        is_memory = isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+        # Apple's GPUs and CUDA's libraries have no class of their own for this.
+        is_memory = isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in GPU_LACKS_MEMORY)
         if device == "cpu" or not is_memory:
             raise
         logger.warning("out of memory on %s, going on with the CPU: %s", device, error)

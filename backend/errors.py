@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+LACK_OF_MEMORY = ("DefaultCPUAllocator", "Insufficient memory", "out of memory")
+
 
 @dataclass(frozen=True)
 class Fix:
@@ -34,6 +36,11 @@ class LifemaskError(Exception):
         self.code = code
         self.sentence = sentence
         self.fix = fix
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the computer's memory was not enough. PyTorch and OpenCV have no class for it."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in LACK_OF_MEMORY)
 
 
 class UsageError(LifemaskError):

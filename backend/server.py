@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from . import protocol
-from .errors import Cancelled, Fix, LifemaskError
+from .errors import Cancelled, Fix, LifemaskError, is_lack_of_memory
 from .protocol import Failure
 
 log = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ class _Server:
         if isinstance(error, LifemaskError):
             return protocol.failure_of(error, self.log_path)
         log.error("%s", "".join(traceback.format_exception(error)))
-        if isinstance(error, MemoryError):
+        if is_lack_of_memory(error):
             return Failure(
                 "out-of-memory",
                 "There was not enough memory. Close other programs or choose a smaller texture.",

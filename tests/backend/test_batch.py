@@ -103,7 +103,8 @@ def test_the_report_is_whole_after_every_person(photographs, tmp_path, workers):
         seen.append((len(told["people"]), told["totals"]["left"]))
         assert len(told["people"]) >= progress.done
 
-    run_batch(read_plan(photographs), asked(tmp_path), look, make_worker=workers(fail_for={"Dana.webp": NO_FACE}))
+    make = workers(fail_for={"Dana.webp": NO_FACE}, seconds=0.3)
+    run_batch(read_plan(photographs), asked(tmp_path), look, make_worker=make)
     assert seen[-1] == (5, 0) and len(set(seen)) > 2 and all(done + left == 5 for done, left in seen)
     told = json.loads((tmp_path / "heads" / "report.json").read_text("utf-8"))
     totals = told["totals"]
@@ -139,6 +140,17 @@ def test_a_person_is_made_from_those_photographs_that_can_be_used(tmp_path, work
         ("gone.jpg", "no-such-file"),
         ("back.jpg", "no-face"),
     ]
+
+
+def test_the_bar_never_goes_back_where_a_head_is_begun_again(tmp_path, workers):
+    (tmp_path / "people" / "Ada").mkdir(parents=True)
+    for name in ("front.jpg", "back.jpg"):
+        (tmp_path / "people" / "Ada" / name).write_text("")
+    shares = []
+    make = workers(seconds=0.4, fail_for={"back.jpg": NO_FACE})
+    plan = read_plan(tmp_path / "people", per_person=True)
+    run_batch(plan, asked(tmp_path), lambda progress: shares.append(progress.share), make_worker=make)
+    assert shares == sorted(shares) and shares[-1] == 1.0
 
 
 def test_a_person_without_photographs_or_with_none_that_is_there_is_a_row(tmp_path, workers):
@@ -513,8 +525,8 @@ def test_the_panel_gets_a_sentence_totals_and_a_count_while_it_runs(photographs,
     assert (told["formats"], told["texture_size"], told["portrait"]) == (["fbx"], 1024, False)
     assert value["sentence"] == "4 heads made, 1 failed." and not value["complete"]
     assert value["folder"] == str(tmp_path / "heads") and Path(value["report"]).is_file()
-    assert any(stage.startswith("Béla: ") for stage, _, _ in call.told)
-    assert any("3 of 5, 1 failed" in detail and "s a head" in detail for _, _, detail in call.told)
+    assert any(stage.startswith(("Béla: ", "Chloë: ")) for stage, _, _ in call.told)
+    assert any(" of 5, 1 failed, " in detail and "s a head" in detail for _, _, detail in call.told[:-1])
     shares = [share for _, share, _ in call.told]
     assert shares == sorted(shares) and shares[-1] == 1.0
     call.stopped = True
@@ -601,8 +613,10 @@ def test_in_a_terminal_a_bar_shows_count_rate_and_time_left(columns, photographs
                 shown += part
         assert process.wait(60) == batch_command.EXIT_SOME_FAILED
     drawn = shown.decode().split("\r")
-    assert any("Chloë: " in text and "2/5 [" in text and "head" in text and "<" in text for text in drawn)
-    assert any("4/5 [" in text and "1 failed" in text for text in drawn)
+    at_work = {"Béla: ": "1/5 [", "Chloë: ": "2/5 [", "Dana: ": "3/5 ["}
+    shown_with_rate = [text for text in drawn if "head" in text and "<" in text]
+    assert any(name in text and count in text for name, count in at_work.items() for text in shown_with_rate)
+    assert any("/5 [" in text and "1 failed" in text for text in drawn)
     assert "Dana: failed: No face was found in it." in shown.decode()
 
 

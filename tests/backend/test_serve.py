@@ -149,6 +149,46 @@ def test_an_environment_without_the_packages_is_a_sentence_and_nothing_is_instal
     assert caught.value.sentence.startswith("torch ") and not (tmp_path / "home").exists()
 
 
+TOO_LITTLE = {
+    "PyTorch": "import torch; torch.empty(1 << 55)",
+    "numpy": "import numpy; numpy.empty(1 << 55)",
+    "OpenCV": "import cv2; raise cv2.error('OpenCV(4.11.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed')",
+}
+
+
+@pytest.mark.parametrize("library", TOO_LITTLE)
+def test_memory_that_is_not_enough_is_said_whichever_library_wants_it(library, tmp_path):
+    script = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from backend import server
+
+def want(params, call):
+    {TOO_LITTLE[library]}
+
+sys.exit(server.serve({{"initialize": lambda params, call: {{"protocol": [1, 0]}}, "want": want}}))
+"""
+    process = Backend([sys.executable, "-c", script], tmp_path / "logs")
+    try:
+        with pytest.raises(LifemaskError, match="not enough memory") as caught:
+            process.wait(process.request("want", {}))
+    finally:
+        process.stop()
+    assert caught.value.code == "out-of-memory"
+
+
+@pytest.mark.parametrize(
+    "words", ["MPS backend out of memory (18 GB)", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"]
+)
+def test_a_gpu_without_memory_is_known_by_its_words(words):
+    def work(device, notes):
+        if device == "cpu":
+            return notes
+        raise RuntimeError(words)
+
+    assert devices.with_cpu_fallback("mps", work) == [devices.GPU_TOO_SMALL]
+
+
 def test_when_the_gpu_memory_is_not_enough_the_processor_does_it_and_says_so(tmp_path, monkeypatch):
     drawn_on = []
 
