@@ -22,7 +22,7 @@ def rasterize_by_hand(screen, depth, faces, height, width, perspective):
     """One pixel and one triangle at a time, in float64, as in the definition: faces at each pixel, nearest first.
 
     Returns for every pixel a list of (depth, face, barycentric, margin), where margin is how far inside the pixel is,
-    in units of the smallest plain barycentric coordinate.
+    in units of the smallest barycentric coordinate.
     """
     found = {}
     for row in range(height):
@@ -32,15 +32,17 @@ def rasterize_by_hand(screen, depth, faces, height, width, perspective):
             for number, face in enumerate(faces):
                 a, b, c = screen[face]
                 area = np.cross(b - a, c - a)
-                if area == 0 or (perspective and depth[face].min() <= rasterizer.NEAR_METRES):
+                if area == 0:
                     continue
                 plain = np.array([np.cross(b - point, c - point), np.cross(c - point, a - point)]) / area
                 plain = np.append(plain, 1 - plain.sum())
-                if plain.min() < -1e-4:
-                    continue
                 weight = plain / depth[face] if perspective else plain
                 weight = weight / weight.sum()
-                hits.append((weight @ depth[face], number, weight, plain.min()))
+                value = weight @ depth[face]
+                # A corner behind the camera has a negative depth: its plain coordinate turns round.
+                if weight.min() < -1e-4 or (perspective and value <= rasterizer.NEAR_METRES):
+                    continue
+                hits.append((value, number, weight, weight.min()))
             found[row, column] = sorted(hits, key=lambda hit: hit[:2])
     return found
 
@@ -162,12 +164,44 @@ def test_winding_makes_no_difference():
     assert torch.equal(one.face_index, other.face_index)
 
 
-def test_a_triangle_that_reaches_behind_the_camera_is_dropped_and_others_stay():
-    vertices = torch.tensor([[-1.0, -1, 1], [1, -1, 1], [0, 1, 1], [0, 0, -1], [0, 0, 0]])
-    faces = torch.tensor([[0, 1, 3], [0, 1, 4], [0, 1, 2], [3, 4, 3]])
+def test_of_a_triangle_that_reaches_behind_the_camera_the_rest_is_seen():
+    # A floor one unit below the camera that runs from far in front of it to far behind it.
+    vertices = torch.tensor([[-1e3, 1, -1e3], [1e3, 1, -1e3], [0, 1, 1e4]], requires_grad=True)
+    found = rasterize(vertices[None], torch.tensor([[0, 1, 2]]), torch.tensor([16.0, 16, 16, 16]), (32, 32))
+    assert found.covered[0, 17:].all() and not found.covered[0, :16].any()
+    expected = 16 / (torch.arange(17, 32) + 0.5 - 16)
+    assert torch.allclose(found.depth[0, 17:], expected[:, None].expand(-1, 32), rtol=1e-3)
+    found.depth[found.covered].sum().backward()
+    assert torch.isfinite(vertices.grad).all() and vertices.grad.any()
+
+
+def test_what_is_behind_the_camera_is_not_seen_and_takes_nothing_with_it():
+    vertices = torch.tensor([[-1.0, -1, 1], [1, -1, 1], [0, 1, 1], [0, 0, -1], [0.5, 0, -1], [0, 0.5, -2]])
+    faces = torch.tensor([[3, 4, 5], [0, 1, 2], [3, 4, 3]])
     found = rasterize(vertices[None], faces, torch.tensor([16.0, 16, 16, 16]), (32, 32))
-    assert set(found.face_index.unique().tolist()) == {-1, 2}
-    assert torch.isfinite(found.barycentric).all()
+    assert set(found.face_index.unique().tolist()) == {-1, 1}
+
+
+def test_triangles_in_front_and_triangles_across_the_near_plane_leave_no_gap():
+    rng = np.random.default_rng(2)
+    # A tunnel round the camera: every line of sight ends on it or leaves through the far end.
+    angle = np.linspace(0, 2 * np.pi, 13)[:-1]
+    z = np.array([-3.0, -0.5, 0.7, 2.0, 60.0])
+    ring = np.stack([np.cos(angle), np.sin(angle)], -1)
+    vertices = np.concatenate([np.concatenate([ring * rng.uniform(0.9, 1.1), np.full((12, 1), d)], 1) for d in z])
+    faces = []
+    for level in range(4):
+        for k in range(12):
+            a, b = level * 12 + k, level * 12 + (k + 1) % 12
+            faces += [[a, b, a + 12], [b, b + 12, a + 12]]
+    found = rasterize(
+        torch.tensor(vertices, dtype=torch.float32)[None],
+        torch.tensor(faces),
+        torch.tensor([20.0, 20, 30, 30]),
+        (60, 60),
+    )
+    far = torch.hypot(torch.arange(60) + 0.5 - 30, (torch.arange(60) + 0.5 - 30)[:, None]) < 1
+    assert (found.covered[0] | far).all()
 
 
 def test_triangles_without_area_are_not_drawn():
@@ -232,7 +266,8 @@ def test_chunks_do_not_change_the_picture(monkeypatch):
     screen, faces = corner_meeting_fan(90)
     depth = torch.rand(1, 49, generator=torch.Generator().manual_seed(0)) + 1
     whole = rasterize_screen(screen[None].float(), depth, faces, (90, 90))
-    monkeypatch.setattr(rasterizer, "CHUNK_PIXELS", 100)
+    for name, most in (("CHUNK_PIXELS", 100), ("CHUNK_TILES", 3), ("CHUNK_TRIANGLES", 1)):
+        monkeypatch.setattr(rasterizer, name, most)
     assert torch.equal(whole.face_index, rasterize_screen(screen[None].float(), depth, faces, (90, 90)).face_index)
 
 
