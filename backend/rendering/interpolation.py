@@ -35,33 +35,39 @@ def barycentric_interpolate(attributes: Tensor, faces: Tensor, fragments: Fragme
 
 
 def sample_bilinear(image: Tensor, points: Tensor) -> Tensor:
-    """Colours of an image between its pixels.
+    """Colours of an image, or of B images, between their pixels.
 
     Args:
-        image: (C, H, W) float.
-        points: (..., 2) float, pixels: x, y from the top left corner, centres at half integers.
+        image: (C, H, W) or (B, C, H, W) float.
+        points: (..., 2) or, for B images, (B, ..., 2) float, pixels: x, y from the top left corner, centres at half
+            integers.
 
     Returns:
-        (..., C) float. Points outside take the colour of the nearest border pixel. Differentiable in both arguments.
+        (..., C) or (B, ..., C) float. Points outside take the colour of the nearest border pixel. Differentiable in
+        both arguments.
+
+    Raises:
+        ValueError: the numbers of images and of sets of points differ.
     """
     height, width = image.shape[-2:]
+    images = image if image.ndim == 4 else image[None]
+    if image.ndim == 4 and len(points) != len(image):
+        raise ValueError(f"Expected points for {len(image)} images, got {len(points)} sets.")
     scale = points.new_tensor([2.0 / width, 2.0 / height])
-    grid = (points.reshape(1, 1, -1, 2) * scale - 1.0).to(image.dtype)
-    sampled = torch.nn.functional.grid_sample(
-        image[None], grid, mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return sampled[0, :, 0].T.reshape(*points.shape[:-1], image.shape[0])
+    grid = (points.reshape(len(images), 1, -1, 2) * scale - 1.0).to(image.dtype)
+    sampled = torch.nn.functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return sampled[:, :, 0].transpose(1, 2).reshape(*points.shape[:-1], image.shape[-3])
 
 
 def sample_texture(texture: Tensor, uv: Tensor) -> Tensor:
-    """Colours of a texture at UV coordinates.
+    """Colours of a texture, or of B textures, at UV coordinates.
 
     Args:
-        texture: (C, H, W) float, first row at the top, where v = 1.
-        uv: (..., 2) float in [0, 1], v up (as in OBJ files and Blender).
+        texture: (C, H, W) or (B, C, H, W) float, first row at the top, where v = 1.
+        uv: (..., 2) or (B, ..., 2) float in [0, 1], v up (as in OBJ files and Blender).
 
     Returns:
-        (..., C) float, bilinear, differentiable.
+        (..., C) or (B, ..., C) float, bilinear, differentiable in both arguments.
     """
     height, width = texture.shape[-2:]
     return sample_bilinear(texture, torch.stack([uv[..., 0] * width, (1.0 - uv[..., 1]) * height], dim=-1))

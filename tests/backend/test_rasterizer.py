@@ -106,7 +106,8 @@ def test_depth_and_barycentric_coordinates_are_those_of_pytorch3d(golden):
     found = rasterize_golden(golden)
     same = (found.face_index[0].numpy() == golden["face_index"]) & (golden["face_index"] >= 0)
     assert np.abs(found.depth[0].numpy() - golden["depth"])[same].max() < 1e-3  # centimetres
-    assert np.abs(found.barycentric[0].numpy() - golden["barycentric"])[same].max() < 1e-3
+    error = np.abs(found.barycentric[0].numpy() - golden["barycentric"])[same].max(axis=-1)
+    assert error.max() < 1e-3 and (error < 1e-4).mean() >= 0.999
 
 
 def test_the_interpolated_image_is_that_of_pytorch3d(golden):
@@ -134,7 +135,7 @@ def test_the_gradient_of_the_image_is_that_of_pytorch3d(golden):
     (image * torch.tensor(golden["weights"])).sum().backward()
     mine, theirs = ndc.grad.numpy(), golden["grad_ndc"]
     assert np.corrcoef(mine.ravel(), theirs.ravel())[0, 1] > 0.9999
-    assert np.abs(mine - theirs).sum() / np.abs(theirs).sum() < 0.01
+    assert np.linalg.norm(mine - theirs) / np.linalg.norm(theirs) < 0.01
 
 
 def corner_meeting_fan(size):

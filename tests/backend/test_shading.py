@@ -82,6 +82,17 @@ def test_v_goes_up_in_textures():
     assert sample_texture(texture, torch.tensor([0.875, 0.875])).item() == pytest.approx(1, abs=1e-5)
 
 
+def test_textures_of_a_batch_are_sampled_each_at_its_own_places():
+    generator = torch.Generator().manual_seed(4)
+    textures = torch.rand(3, 2, 5, 6, generator=generator, dtype=torch.float64)
+    uv = torch.rand(3, 4, 2, 2, generator=generator, dtype=torch.float64)
+    whole = sample_texture(textures, uv)
+    assert torch.allclose(whole, torch.stack([sample_texture(textures[i], uv[i]) for i in range(3)]))
+    assert gradcheck(sample_texture, (textures.requires_grad_(), uv.requires_grad_()))
+    with pytest.raises(ValueError, match="3 images"):
+        sample_texture(textures, uv[:2])
+
+
 def test_srgb_and_linear_are_inverse_and_standard():
     values = torch.linspace(0, 1, 256, dtype=torch.float64)
     assert torch.allclose(linear_to_srgb(srgb_to_linear(values)), values, atol=1e-9)
