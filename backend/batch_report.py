@@ -8,6 +8,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -103,6 +104,8 @@ class BatchReport:
     started: float = field(default_factory=time.time)
     _began: float = field(default_factory=time.perf_counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _as_dicts: list[dict] = field(default_factory=list)  # of the rows that were written before
+    _as_lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.path is not None and self.path.suffix.lower() == ".csv":
@@ -187,8 +190,12 @@ class BatchReport:
             "stopped": self.stopped,
             "stopped_code": self.stopped_code,
             "notes": list(self.notes),
-            "people": [asdict(row) for row in self.rows],
+            "people": self._people(),
         }
+
+    def _people(self) -> list[dict]:
+        self._as_dicts += [asdict(row) for row in self.rows[len(self._as_dicts) :]]
+        return self._as_dicts
 
     def _write(self) -> None:
         if self.path is None:
@@ -203,13 +210,10 @@ class BatchReport:
             ) from error
 
     def _as_csv(self) -> str:
-        text = io.StringIO(newline="")
-        writer = csv.writer(text)
-        writer.writerow(CSV_COLUMNS)
-        for row in self.rows:
-            values = asdict(row) | {"left_out": [Path(entry.photograph).name for entry in row.left_out]}
-            writer.writerow([_cell(values[column]) for column in CSV_COLUMNS])
-        return text.getvalue()
+        for row in self._people()[len(self._as_lines) :]:
+            values = row | {"left_out": [Path(entry["photograph"]).name for entry in row["left_out"]]}
+            self._as_lines.append(_csv_line([_cell(values[column]) for column in CSV_COLUMNS]))
+        return _csv_line(CSV_COLUMNS) + "".join(self._as_lines)
 
 
 def replace_file(path: Path, text: str) -> None:
@@ -224,6 +228,12 @@ def replace_file(path: Path, text: str) -> None:
     except BaseException:
         working.unlink(missing_ok=True)
         raise
+
+
+def _csv_line(cells: Sequence[str]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow(cells)
+    return text.getvalue()
 
 
 def _cell(value: object) -> str:
