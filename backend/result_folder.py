@@ -183,7 +183,8 @@ def write_result(folder: Path, result: HeadResult) -> None:
         "warnings": list(result.warnings),
     }
     text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / FACTS_FILE).write_text(text + "\n", encoding="utf-8")
+    # Bytes of a photograph's name that are no text are written as JSON escapes them.
+    (folder / FACTS_FILE).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def read_result(folder: Path) -> HeadResult:

@@ -68,6 +68,12 @@ def test_what_is_written_is_read(head, tmp_path):
         assert dict(ours.closure) == dict(theirs.closure)
 
 
+def test_a_warning_may_name_a_file_whose_name_is_no_text(head, tmp_path):
+    warnings = ["Anna\udcfc.jpg shows the face from far aside."]
+    write_result(tmp_path, dataclasses.replace(head, warnings=warnings))
+    assert list(read_result(tmp_path).warnings) == warnings
+
+
 def test_the_add_ons_reader_reads_the_same(head, tmp_path):
     write_result(tmp_path, head)
     (tmp_path / "albedo.png").write_bytes(b"x")
