@@ -87,6 +87,7 @@ def _move_vertices(head: bpy.types.Object, result: Result, built: tuple[str, ...
                 after[block.name] = basis + offsets[block.name]
             else:
                 parent = block.relative_key
+                after[block.name] = before[block.name]  # ends the way round where two keys are relative to each other
                 own = before[block.name] - before[parent.name]
                 after[block.name] = (basis if parent == block else moved(parent)) + own
         return after[block.name]

@@ -44,7 +44,9 @@ class LIFEMASK_OT_batch(bpy.types.Operator, ImportHelper):
         default=False,
     )
     resume: bpy.props.BoolProperty(
-        name="Resume", description="Leave heads that are complete as they are, make the others", default=True
+        name="Resume",
+        description="Leave heads that are complete as they are, make the others. Off: make all anew, in their place",
+        default=True,
     )
     jobs: bpy.props.IntProperty(
         name="At the Same Time",
@@ -80,6 +82,9 @@ class LIFEMASK_OT_batch(bpy.types.Operator, ImportHelper):
         if source is None:
             self.report({"ERROR"}, "Choose a folder of photographs, or a CSV file.")
             return {"CANCELLED"}
+        if not self.output and not source.name:
+            self.report({"ERROR"}, f"{source} is a whole disk, which has no folder beside it. Choose an output folder.")
+            return {"CANCELLED"}
         output = Path(bpy.path.abspath(self.output)) if self.output else beside(source)
         session.start_batch(
             {
@@ -87,6 +92,7 @@ class LIFEMASK_OT_batch(bpy.types.Operator, ImportHelper):
                 "output": str(output),
                 "per_person": self.per_person and source.is_dir(),
                 "resume": self.resume,
+                "overwrite": not self.resume,
                 "jobs": self.jobs,
                 "options": {
                     **options_of(context.scene),

@@ -97,14 +97,17 @@ def bring_in(context: bpy.types.Context, result, request: Request | None) -> tup
 def head_to_update(context: bpy.types.Context, request: Request) -> bpy.types.Object | None:
     """The head that was asked for; of several copies in a file that was loaded meanwhile the active one.
 
-    None where there is none that can be changed.
+    None where there is none that can be changed: linked from another file, or deleted from its scene and still held by
+    something that points to it.
     """
     from .. import head_record
 
     active = head_record.active_head(context)
     same = [head for head, record in head_record.heads() if request.head and record.id == request.head]
     same.sort(key=lambda head: (head.session_uid != request.head_uid, head != active))
-    return next((head for head in same if head.library is None and head.data.library is None), None)
+    return next(
+        (head for head in same if head.users_scene and head.library is None and head.data.library is None), None
+    )
 
 
 def is_being_edited(context: bpy.types.Context, request: Request) -> bool:

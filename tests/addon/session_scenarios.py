@@ -115,6 +115,8 @@ def update(addon, arguments: dict) -> dict:
     mine = head.shape_key_add(name="Mine", from_mix=False)
     mine.value = 0.25
     mine.points[7].co.x += 0.125
+    one, other = (head.shape_key_add(name=name, from_mix=False) for name in ("One", "Other"))
+    one.relative_key, other.relative_key = other, one
     before = shared.coordinates(head.data.shape_keys.key_blocks[0].points)
     assigned = bpy.data.actions.new("My animation")
     head.data.shape_keys.animation_data.action = assigned
@@ -236,6 +238,17 @@ def elsewhere(addon, arguments: dict) -> dict:
         facts["no room"] = [str(error), session.error.code]
     pictures.unpacked_copy = whole
     session.dismiss()
+    (folder / "a.jpg").write_bytes(b"a photograph")
+    other.constraints.new("COPY_LOCATION").target = head  # points to the head, which keeps it in the file
+
+    def delete_meanwhile(request) -> None:
+        start(request)
+        bpy.data.collections["Head"].objects.unlink(head)
+
+    start, session.start_reconstruct = session.start_reconstruct, delete_meanwhile
+    bpy.ops.lifemask.update_head()
+    del session.start_reconstruct
+    facts["deleted"] = [session.done.warnings, [item.name for item in bpy.context.scene.objects if item.type == "MESH"]]
     session.done = addon("session").Done("A head", waiting=True, request=addon("session").Request(()))
     ticking = addon("ticking")
     ticking.bring_in_result = lambda: 1 / 0
@@ -395,12 +408,13 @@ def batch(addon, arguments: dict) -> dict:
     bpy.ops.lifemask.batch(directory=f"{people}/", formats={"fbx", "glb"}, jobs=2)
     bpy.ops.lifemask.batch(filepath=f"{people}/", per_person=True, output=str(folder / "out"), resume=False)
     bpy.ops.lifemask.batch(filepath=str(folder / "people.csv"), directory=f"{folder}/", per_person=True)
-    try:
-        bpy.ops.lifemask.batch(filepath=str(folder / "gone" / "away"))
-        refused = ""
-    except RuntimeError as error:
-        refused = str(error)
-    return {"asked": asked, "refused": refused, "folder": str(folder)}
+    facts = {"asked": asked, "folder": str(folder)}
+    for name, chosen in (("refused", folder / "gone" / "away"), ("whole disk", folder.anchor)):
+        try:
+            bpy.ops.lifemask.batch(filepath=str(chosen))
+        except RuntimeError as error:
+            facts[name] = str(error)
+    return facts
 
 
 def disabled(addon, arguments: dict) -> dict:

@@ -83,7 +83,9 @@ def test_an_update_brings_new_figures_and_keeps_what_the_person_did(measure, mad
     assert head["location"] == [0.5, 0.0, 0.25] and head["modifiers"] == ["SUBSURF"]
     assert measured["material"] == "My skin"
     names = [name for name in made_up_head.key_names if name != "cheekPuff"]
-    assert head["keys"] == ["Basis", *names, "Mine"], "a removed key stays removed, one of the person's own stays"
+    assert head["keys"] == ["Basis", *names, "Mine", "One", "Other"], (
+        "a removed key stays removed, one of the person's own stays"
+    )
     assert any("cheekPuff" in warning for warning in measured["done"][2])
     expected = (made_up_head.vertices * np.float32(1.25))[:, [0, 2, 1]] * [1, -1, 1]
     assert np.abs(measured["basis"] - expected).max() < 1e-6 and measured["mesh_is_basis"] < 1e-6
@@ -131,6 +133,7 @@ def test_what_stands_in_the_way_of_an_update_is_told(measure):
     assert measured["afterwards"] is False
     sentence, code = measured["no room"]
     assert "No space left on device" in sentence and "Traceback" not in sentence and code == "file-error"
+    assert measured["deleted"][1] == ["Head.001"] and "made anew" in measured["deleted"][0][0]
     assert measured["again after a failure"] == [None, "internal"], "the timer does not go on failing"
 
 
@@ -177,6 +180,7 @@ def test_a_batch_is_asked_for_as_the_backend_takes_it(measure):
         "output": str(folder / "people heads"),
         "per_person": False,
         "resume": True,
+        "overwrite": False,
         "jobs": 2,
         "options": {
             "texture_size": 1024, "texture": True, "formats": ["fbx", "glb"], "blender": ""
@@ -184,9 +188,11 @@ def test_a_batch_is_asked_for_as_the_backend_takes_it(measure):
     }  # fmt: skip
     options = ReconstructOptions.from_request(plain["options"])
     assert (options.formats, options.texture_size, options.blender) == (("fbx", "glb"), 1024, None)
-    assert per_person["per_person"] and not per_person["resume"] and per_person["output"] == str(folder / "out")
+    assert per_person["per_person"] and not per_person["resume"] and per_person["overwrite"]
+    assert per_person["output"] == str(folder / "out")
     assert table["input"] == str(folder / "people.csv") and not table["per_person"]
     assert "Choose a folder" in measured["refused"]
+    assert "Choose an output folder" in measured["whole disk"]
 
 
 def test_disabling_the_add_on_while_it_works_ends_the_process(measure):
