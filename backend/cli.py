@@ -264,7 +264,19 @@ def _bench_addon(photographs: list[Path], count: int, console: Callable[[str], N
     return measure_addon(console)
 
 
-BENCHES = {"pipeline": _bench_pipeline, "batch": _bench_batch, "cancel": _bench_cancel, "addon": _bench_addon}
+def _bench_render(photographs: list[Path], count: int, console: Callable[[str], None]) -> str:
+    from .bench_render import measure_render
+
+    return measure_render(console)
+
+
+BENCHES = {
+    "pipeline": _bench_pipeline,
+    "batch": _bench_batch,
+    "cancel": _bench_cancel,
+    "addon": _bench_addon,
+    "render": _bench_render,
+}
 
 
 def setup(chosen: argparse.Namespace, arguments: list[str]) -> int:
