@@ -25,13 +25,13 @@ from torch import Tensor
 
 TILE = 32
 """Largest side of a block of pixels tested at once."""
-BLOCK_SIDES = (2, 4, 6, 8, 16, TILE)
+BLOCK_SIDES = (3, 8, 16, TILE)
 """Sides that blocks are rounded up to: few different blocks, little waste."""
 CHUNK_PIXELS = 1 << 18
 """Pixel tests held in memory at once; about 60 bytes each."""
 CHUNK_TILES = 1 << 18
 """Tiles held in memory at once, unless one triangle alone has more; about 100 bytes each."""
-CHUNK_TRIANGLES = 1 << 18
+CHUNK_TRIANGLES = 1 << 16
 """Triangles of several images prepared at once, unless one image alone has more; about 300 bytes each."""
 NEAR_METRES = 1e-3
 """What is nearer than this to the camera plane is not seen."""
@@ -234,15 +234,14 @@ def _prepare(
     corners, first, last = (part.index_select(0, index) for part in (corners, first, last))
     corner_rows = rows.view(-1, 3).index_select(0, index)
     corner_depth = value.reshape(-1).index_select(0, corner_rows.view(-1)).view(-1, 3)
-    start_corner, end_corner = [1, 2, 0], [2, 0, 1]
-    swapped = corner_rows[:, start_corner] > corner_rows[:, end_corner]
-    begin, end = corners[:, start_corner], corners[:, end_corner]
+    swapped = corner_rows.roll(-1, 1) > corner_rows.roll(-2, 1)
+    begin, end = corners.roll(-1, 1), corners.roll(-2, 1)  # edge k: from corner k + 1 to corner k + 2
     edge_start = torch.where(swapped.unsqueeze(-1), end, begin)
     # Twice the area, from the edge function at the first corner: its sign is the winding.
     area = _cross(corners[:, 2] - corners[:, 1], corners[:, 0] - corners[:, 1])
     scale = torch.sign(area).unsqueeze(-1)
     if near is not None:
-        scale = scale * corner_depth[:, start_corner] * corner_depth[:, end_corner]
+        scale = scale * corner_depth.roll(-1, 1) * corner_depth.roll(-2, 1)
     image = torch.div(index, max(1, len(faces)), rounding_mode="floor")
     box = torch.cat([first, last - first + 1], dim=-1).to(torch.int64)
     # From the lower vertex to the higher one, and back in sign: the same numbers in both triangles.
@@ -363,23 +362,26 @@ def _test_block(
     width: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Pixels of N equal blocks that lie inside their triangles: number in the batch, depth, face index."""
-    start = triangles.edge_start.index_select(0, owner)  # (N, 3, 2)
-    step = triangles.edge_step.index_select(0, owner)
-    x = (column.unsqueeze(1) + torch.arange(columns, device=owner.device)).to(start) + 0.5  # (N, columns)
-    y = (row.unsqueeze(1) + torch.arange(rows, device=owner.device)).to(start) + 0.5
-    along_x = step[..., 1:] * (x.unsqueeze(1) - start[..., :1])  # (N, 3, columns)
-    along_y = step[..., :1] * (y.unsqueeze(1) - start[..., 1:])
-    edges = [along_y[:, k].unsqueeze(2) - along_x[:, k].unsqueeze(1) for k in range(3)]  # each (N, rows, columns)
-    inside = torch.minimum(torch.minimum(edges[0], edges[1]), edges[2]) >= 0
+    # The blocks lie along the last axis: a block's own sides are too short to be worked on fast.
+    start_x, start_y = triangles.edge_start.index_select(0, owner).permute(2, 1, 0).contiguous()  # (3, N) each
+    step_x, step_y = triangles.edge_step.index_select(0, owner).permute(2, 1, 0).contiguous()
+    x = (column + torch.arange(columns, device=owner.device).unsqueeze(1)).to(start_x) + 0.5  # (columns, N)
+    y = (row + torch.arange(rows, device=owner.device).unsqueeze(1)).to(start_y) + 0.5
+    along_x = step_y.unsqueeze(1) * (x - start_x.unsqueeze(1))  # (3, columns, N)
+    along_y = step_x.unsqueeze(1) * (y - start_y.unsqueeze(1))
     # A block may stick out of its triangle's box, and so out of the image.
-    inside &= ((x < width).unsqueeze(1)) & ((y < height).unsqueeze(2))
+    along_x[0].masked_fill_(x >= width, math.inf)
+    along_y[0].masked_fill_(y >= height, -math.inf)
+    edges = [along_y[k].unsqueeze(1) - along_x[k] for k in range(3)]  # each (rows, columns, N)
+    inside = torch.minimum(torch.minimum(edges[0], edges[1]), edges[2]) >= 0
     hit = inside.view(-1).nonzero().squeeze(1)
-    item = torch.div(hit, rows * columns, rounding_mode="floor")
-    rest = hit - item * (rows * columns)
-    line = torch.div(rest, columns, rounding_mode="floor")
+    place = torch.div(hit, len(owner), rounding_mode="floor")
+    item = hit - place * len(owner)
+    line = torch.div(place, columns, rounding_mode="floor")
     triangle = owner.index_select(0, item)
-    line = line + row.index_select(0, item) + triangles.image.index_select(0, triangle) * height
-    pixel = line * width + column.index_select(0, item) + rest % columns
+    across = column.index_select(0, item) + (place - line * columns)
+    down = row.index_select(0, item) + line + triangles.image.index_select(0, triangle) * height
+    pixel = down * width + across
     weight = torch.stack([edge.view(-1).index_select(0, hit) for edge in edges], dim=-1)
     depth = (weight * triangles.corner_depth.index_select(0, triangle)).sum(dim=-1)
     depth = depth / weight.sum(dim=-1).clamp(min=1e-30)
