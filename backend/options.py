@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from .errors import UsageError
+
 BLENDER_FORMATS = ("blend", "fbx", "obj", "glb", "usd")
 # The choices of addon/export_presets.py, which the backend hands on and never imports; a test holds them equal.
 PRESET_FORMATS = {
@@ -14,6 +16,8 @@ EXPORT_PRESETS = tuple(PRESET_FORMATS)
 EXPORT_KEYS = ("all", "used", "none")
 EXPORT_PARTS = ("joined", "separate")
 EXPORT_DISPLACEMENT = ("off", "applied")
+FACE_MODELS = ("open_head",)
+"""Those that a head can be made from; the landmark calibrations are for them."""
 DEVICES = ("auto", "cuda", "mps", "cpu")
 DEFAULT_TEXTURE_SIZE = 2048
 SMALLEST_TEXTURE_SIZE = 64
@@ -35,6 +39,7 @@ class ReconstructOptions:
         export_options: of the files, JSON as `addon/export_presets.py` reads it; "" for its defaults.
         blender: the Blender program, or interpreter with bpy, that writes the files; None for the one installed.
         portrait: render.png too, where Blender writes files.
+        face_model: what the head is made from, one of `FACE_MODELS`.
     """
 
     faces: tuple[int | None, ...] = ()
@@ -47,10 +52,18 @@ class ReconstructOptions:
     export_options: str = ""
     blender: Path | None = None
     portrait: bool = True
+    face_model: str = FACE_MODELS[0]
 
     @classmethod
     def from_request(cls, asked: dict, faces: tuple[int | None, ...] = ()) -> "ReconstructOptions":
-        """What the add-on asks for in a message (docs/protocol.md); what it leaves out has its default."""
+        """What the add-on asks for in a message (docs/protocol.md); what it leaves out has its default.
+
+        Raises UsageError for a face model that no head can be made from.
+        """
+        face_model = asked.get("face_model", cls.face_model)
+        if face_model not in FACE_MODELS:
+            there = ", ".join(FACE_MODELS)
+            raise UsageError("no-such-face-model", f"No head can be made from {face_model}. There is: {there}.")
         export_options = asked.get("export_options") or ""
         if isinstance(export_options, dict):
             export_options = json.dumps(export_options)
@@ -65,6 +78,7 @@ class ReconstructOptions:
             export_options=export_options,
             blender=Path(asked["blender"]) if asked.get("blender") else None,
             portrait=bool(asked.get("portrait", cls.portrait)),
+            face_model=face_model,
         )
 
     def as_request(self) -> dict:

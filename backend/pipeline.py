@@ -16,7 +16,7 @@ from backend.calibration import load_calibration
 from backend.detection import DetectedFace, find_face
 from backend.devices import choose_device, with_cpu_fallback
 from backend.eye_state import read_eye_closure
-from backend.face_models import load_face_model
+from backend.face_models import MorphableModel, load_face_model
 from backend.fitting import FittedHead, Observation, fit
 from backend.options import ReconstructOptions, ReconstructReport
 from backend.output_folder import output_folder
@@ -86,8 +86,9 @@ def _reconstruct(
             ]
         with stages.stage("fitting the head", 0.3):
             observations = observe(pictures, faces, options.focal_length_mm)
-            head = fit(load_face_model("open_head"), load_calibration(), observations)
-            strangers = different_people(observations, pictures)
+            model = load_face_model(options.face_model)
+            head = fit(model, load_calibration(), observations)
+            strangers = different_people(model, observations, pictures)
         with stages.stage("making the texture", 0.45):
             albedo = make_albedo(head, pictures, options)
         with stages.stage("writing the result", 0.85):
@@ -207,11 +208,11 @@ def fit_warnings(head: FittedHead, pictures: list[Photograph]) -> list[str]:
     return warnings
 
 
-def different_people(observations: list[Observation], pictures: list[Photograph]) -> list[str]:
+def different_people(model: MorphableModel, observations: list[Observation], pictures: list[Photograph]) -> list[str]:
     """A sentence if the photographs, each fitted alone, give heads too unlike for one person."""
     if len(observations) < 2:
         return []
-    model, calibration = load_face_model("open_head"), load_calibration()
+    calibration = load_calibration()
     alone = [fit(model, calibration, [observation]).identity for observation in observations]
     directions = np.array([identity / max(float(np.linalg.norm(identity)), 1e-6) for identity in alone])
     likeness = directions @ directions.T

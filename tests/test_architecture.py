@@ -19,7 +19,7 @@ MODULE_OF_PIN = {
     "face-alignment": "face_alignment",
     "setuptools": "pkg_resources",
 }
-OPTIONAL = {"pillow_heif"}  # used where it is there
+OPTIONAL = {"pillow_heif", "pytorch3d"}  # used where it is there
 FOR_THE_ADDON = ("backend.protocol", "backend.client", "backend.environment", "backend.face_landmarker")
 PROCESS = ("protocol", "client", "child_process", "server", "environment", "errors", "output_folder")
 """What runs in Blender or stands behind its fake: the standard library and each other, nothing else, wherever it is."""

@@ -7,7 +7,9 @@ from pathlib import Path
 import bpy
 from bpy_extras.io_utils import ImportHelper
 
+from ..export_presets import PRESETS
 from ..session import session
+from .export_head import KEYS, PARTS, PICTURE_SIZES
 from .reconstruct import can_start, ended, options_of
 
 FORMATS = (
@@ -17,6 +19,7 @@ FORMATS = (
     ("usd", "USD", "For pipelines that speak USD"),
     ("blend", "Blender", "With cameras, photographs and light"),
 )
+FBX_PRESETS = tuple((name, PRESETS[name].label, PRESETS[name].description) for name in ("fbx", "unreal", "unity"))
 OUTPUT_SUFFIX = " heads"
 
 
@@ -56,6 +59,19 @@ class LIFEMASK_OT_batch(bpy.types.Operator, ImportHelper):
         max=16,
     )
 
+    preset: bpy.props.EnumProperty(
+        name="FBX For", description="The program that FBX files are for: scale and axes", items=FBX_PRESETS
+    )
+    keys: bpy.props.EnumProperty(name="Shape Keys", description="Which shape keys the files hold", items=KEYS)
+    parts: bpy.props.EnumProperty(
+        name="Parts", description="Whether skin, eyes, teeth, tongue and lashes are one object", items=PARTS
+    )
+    picture_size: bpy.props.EnumProperty(
+        name="Pictures",
+        description="Longest side of the pictures in the files, in pixels. Pictures are never enlarged",
+        items=PICTURE_SIZES,
+    )
+
     @classmethod
     def poll(cls, context):
         return can_start(cls)
@@ -66,6 +82,12 @@ class LIFEMASK_OT_batch(bpy.types.Operator, ImportHelper):
         column.prop(self, "resume")
         column.label(text="Formats")
         column.column(align=True).prop(self, "formats")
+        row = column.row()
+        row.active = "fbx" in self.formats
+        row.prop(self, "preset")
+        column.prop(self, "keys")
+        column.prop(self, "parts")
+        column.prop(self, "picture_size")
         column.separator()
         column.label(text="Output")
         column.prop(self, "output", text="")
@@ -97,6 +119,12 @@ class LIFEMASK_OT_batch(bpy.types.Operator, ImportHelper):
                 "options": {
                     **options_of(context.scene),
                     "formats": sorted(self.formats),
+                    "export_options": {
+                        "preset": self.preset,
+                        "keys": self.keys,
+                        "parts": self.parts,
+                        "texture_size": int(self.picture_size),
+                    },
                     "blender": str(session.settings.blender or ""),
                 },
             }

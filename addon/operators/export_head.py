@@ -11,7 +11,19 @@ from .. import paragraphs
 from ..export_presets import PRESETS, ExportOptions, ExportOptionsError
 from ..head_record import record_of
 
-TEXTURE_SIZES = (4096, 2048, 1024, 512, 256)
+KEYS = (
+    ("all", "All", "Every shape key"),
+    ("used", "Used", "Those that the present expression, a photograph or the animation uses"),
+    ("none", "None", "Only the neutral face"),
+)
+PARTS = (
+    ("joined", "Joined", "One object"),
+    ("separate", "Separate", "One object for each part, each with the shape keys that move it"),
+)
+PICTURE_SIZES = (
+    ("0", "As It Is", "The size the head has"),
+    *((str(size), str(size), "") for size in (4096, 2048, 1024, 512, 256)),
+)
 
 
 class LIFEMASK_OT_export_head(bpy.types.Operator, ExportHelper):
@@ -34,24 +46,17 @@ class LIFEMASK_OT_export_head(bpy.types.Operator, ExportHelper):
     keys: bpy.props.EnumProperty(
         name="Shape Keys",
         description="Which shape keys the file holds",
-        items=[
-            ("all", "All", "Every shape key"),
-            ("used", "Used", "Those that the present expression, a photograph or the animation uses"),
-            ("none", "None", "Only the neutral face"),
-        ],
+        items=KEYS,
     )
     parts: bpy.props.EnumProperty(
         name="Parts",
         description="Whether skin, eyes, teeth, tongue and lashes are one object",
-        items=[
-            ("joined", "Joined", "One object"),
-            ("separate", "Separate", "One object for each part, each with the shape keys that move it"),
-        ],
+        items=PARTS,
     )
     texture_size: bpy.props.EnumProperty(
         name="Texture Size",
         description="Longest side of the pictures in the file, in pixels. Pictures are never enlarged",
-        items=[("0", "As It Is", "The size the head has"), *((str(size), str(size), "") for size in TEXTURE_SIZES)],
+        items=PICTURE_SIZES,
     )
     displacement: bpy.props.EnumProperty(
         name="Displacement",

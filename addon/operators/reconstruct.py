@@ -59,7 +59,11 @@ def can_start(operator: type) -> bool:
 def options_of(scene: bpy.types.Scene) -> Mapping[str, object]:
     """What the scene says about the next head, as the backend takes it."""
     settings = scene.lifemask
-    options: dict[str, object] = {"texture_size": int(settings.texture_size), "texture": settings.use_texture}
+    options: dict[str, object] = {
+        "texture_size": int(settings.texture_size),
+        "texture": settings.use_texture,
+        "face_model": settings.face_model,
+    }
     if settings.focal_length:
         options["focal_length_mm"] = settings.focal_length
     return options

@@ -405,7 +405,9 @@ def batch(addon, arguments: dict) -> dict:
     people.mkdir()
     (folder / "people.csv").write_text("name,photograph\n")
     bpy.context.scene.lifemask.texture_size = "1024"
-    bpy.ops.lifemask.batch(directory=f"{people}/", formats={"fbx", "glb"}, jobs=2)
+    bpy.ops.lifemask.batch(
+        directory=f"{people}/", formats={"fbx", "glb"}, jobs=2, preset="unreal", keys="used", picture_size="512"
+    )
     bpy.ops.lifemask.batch(filepath=f"{people}/", per_person=True, output=str(folder / "out"), resume=False)
     bpy.ops.lifemask.batch(filepath=str(folder / "people.csv"), directory=f"{folder}/", per_person=True)
     facts = {"asked": asked, "folder": str(folder)}

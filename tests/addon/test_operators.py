@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from addon.export_presets import ExportOptions
 from backend.options import ReconstructOptions
 
 from .conftest import PHOTOGRAPH_VALUES, write_made_up_result
@@ -59,7 +60,11 @@ def test_a_script_makes_a_head_that_needs_no_file_but_its_own(measure, made_up_h
     assert head["location"] == [1.0, 2.0, 3.0] and measured["selected"] == [head["name"]]
     assert record["values"] == FREE_VALUES and record["closure"][0] == {"left": 0.25, "right": 0.0}
     assert (record["licence"], record["sentence"], record["commercial"]) == ("CC0-1.0", "Anyone may use it.", True)
-    assert record["warnings"] == ["A sentence."] and record["options"] == {"texture_size": 2048, "texture": True}
+    assert record["warnings"] == ["A sentence."] and record["options"] == {
+        "texture_size": 2048,
+        "texture": True,
+        "face_model": "open_head",
+    }
     sizes = {name: size[:2] for name, size in measured["pictures"].items()}
     assert sizes == {"albedo.png": [64, 64], "photo_1.jpg": [300, 400], "photo_2.jpg": [420, 280]}
     assert all(size[2] == 4 for size in measured["pictures"].values()), "pixels are there without the job folder"
@@ -183,11 +188,14 @@ def test_a_batch_is_asked_for_as_the_backend_takes_it(measure):
         "overwrite": False,
         "jobs": 2,
         "options": {
-            "texture_size": 1024, "texture": True, "formats": ["fbx", "glb"], "blender": ""
+            "texture_size": 1024, "texture": True, "face_model": "open_head", "formats": ["fbx", "glb"], "blender": "",
+            "export_options": {"preset": "unreal", "keys": "used", "parts": "joined", "texture_size": 512},
         },
     }  # fmt: skip
     options = ReconstructOptions.from_request(plain["options"])
     assert (options.formats, options.texture_size, options.blender) == (("fbx", "glb"), 1024, None)
+    wanted = ExportOptions("unreal", keys="used", texture_size=512)
+    assert ExportOptions.from_json(options.export_options) == wanted
     assert per_person["per_person"] and not per_person["resume"] and per_person["overwrite"]
     assert per_person["output"] == str(folder / "out")
     assert table["input"] == str(folder / "people.csv") and not table["per_person"]

@@ -130,6 +130,12 @@ def test_our_own_faults_are_told_with_the_log_that_has_the_traceback(backend, tm
     assert "KeyError" in Path(caught.value.log).read_text("utf-8")
 
 
+def test_a_face_model_that_is_not_there_is_a_sentence(backend, tmp_path):
+    with pytest.raises(LifemaskError, match="No head can be made from flame") as caught:
+        backend.wait(backend.request("reconstruct", job(tmp_path / "out", DEMO_PHOTOGRAPH, face_model="flame")))
+    assert caught.value.code == "no-such-face-model"
+
+
 def test_it_refuses_an_add_on_of_another_version(backend):
     with pytest.raises(LifemaskError) as caught:
         backend.wait(backend.request("initialize", {"protocol": [2, 0]}))
