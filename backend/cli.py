@@ -212,7 +212,10 @@ def _ensure_blender(options: ReconstructOptions, console: Callable[[str], None])
 def _print_report(report: ReconstructReport, started: float, total: float) -> None:
     print(f"\nThe head is in {report.folder.absolute()}")
     for path in sorted(report.folder.iterdir()):
-        print(f"  {path.name:<14} {DESCRIPTIONS.get(path.name, '')}".rstrip())
+        about = DESCRIPTIONS.get(path.name, "")
+        if path.name.count(".") == 2 and path.suffix == ".json":
+            about = f"units, axes, keys and licence of {path.stem}"
+        print(f"  {path.name:<15} {about}".rstrip())
     print("\nSeconds")
     for stage, seconds in {"starting": started, **report.timings}.items():
         print(f"  {seconds:7.2f}  {stage}")
