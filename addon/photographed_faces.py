@@ -34,7 +34,7 @@ def is_asked(path: Path) -> bool:
 def look_at_all(scene: bpy.types.Scene, again: bool = False) -> int:
     """Ask the backend for the faces of the photographs in the list that nobody looked at. Returns how many are asked.
 
-    Where Lifemask is not set up or busy nothing is asked: the largest face is taken then, as ever.
+    Where Lifemask is not set up or busy nothing is asked; the timer asks when that is over.
     """
     if session.state in BUSY or session.state is State.NOT_SET_UP or not session.is_set_up or bpy.app.background:
         return 0

@@ -13,8 +13,9 @@ import time
 
 import bpy
 
+from . import photographed_faces
 from .operators import build_result
-from .session import BUSY, session
+from .session import BUSY, State, session
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +117,11 @@ def _modal_operators() -> list[bpy.types.Operator]:
 def _tick() -> float | None:
     """Blender's timer."""
     try:
+        was_busy = session.state in BUSY
         session.tick()
         again = bring_in_result()
+        if was_busy and session.state in (State.READY, State.DONE):
+            photographed_faces.look_at_all(bpy.context.scene)  # of photographs that were added meanwhile
         redraw_if_changed()
     except Exception as error:  # else Blender would drop the timer without a word in the panel
         log.exception("the timer failed")

@@ -178,6 +178,10 @@ def created(heartbeat):
     g.shot("done.png")
     (head,) = heads()
     assert len(head.data.shape_keys.key_blocks) >= 53
+    dropped = [Path(line.filepath) for line in bpy.context.scene.lifemask.photographs]
+    found_in = addon("photographed_faces").found_in
+    yield from g.wait(lambda: all(found_in(path) for path in dropped), 20)
+    assert [len(found_in(path).faces) for path in dropped] == [1, 1], "faces are looked for after the job"
 
 
 def undone_and_redone():
