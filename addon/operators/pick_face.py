@@ -54,12 +54,4 @@ class LIFEMASK_OT_find_faces(bpy.types.Operator):
 
 CLASSES = (LIFEMASK_OT_pick_face, LIFEMASK_OT_find_faces)
 
-
-def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

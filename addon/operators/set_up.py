@@ -97,12 +97,4 @@ class LIFEMASK_OT_allow_online_access(bpy.types.Operator):
 
 CLASSES = (LIFEMASK_OT_set_up, LIFEMASK_OT_allow_online_access)
 
-
-def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -86,12 +86,4 @@ def _spaces(context: bpy.types.Context) -> list[bpy.types.SpaceView3D]:
 
 CLASSES = (LIFEMASK_OT_show_camera_view, LIFEMASK_OT_select_head)
 
-
-def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)
