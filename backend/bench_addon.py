@@ -16,27 +16,7 @@ MOST_SECONDS = 0.1
 REPEATS = 5
 HEAVY = ("numpy", "torch", "cv2", "mediapipe", "scipy", "PIL", "tqdm")
 SETS = {"4.2": "blender-4.2", "4.5": "blender", "5.0": "blender-5.0"}
-SCRIPT = Path(__file__).resolve().parent.parent / "addon" / "build_files.py"
-PROGRAM = """
-import importlib.util, json, os, sys, time
-specification = importlib.util.spec_from_file_location("build_files", sys.argv[1])
-build_files = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(build_files)
-import bpy
-repository = os.path.join(os.environ["BLENDER_USER_RESOURCES"], "extensions", "bench")
-build_files.link_folder(build_files.Path(sys.argv[1]).parents[1], build_files.Path(repository, "lifemask"))
-bpy.context.preferences.extensions.repos.new(name="bench", module="bench", custom_directory=repository)
-before = set(sys.modules)
-started = time.perf_counter(), time.process_time()
-bpy.ops.preferences.addon_enable(module="bl_ext.bench.lifemask")
-seconds, of_processor = time.perf_counter() - started[0], time.process_time() - started[1]
-assert "bl_ext.bench.lifemask" in bpy.context.preferences.addons
-came = sorted({name.split(".")[0] for name in set(sys.modules) - before})
-with open(sys.argv[2], "w") as file:
-    json.dump({"seconds": seconds, "of_processor": of_processor, "came": came, "version": bpy.app.version_string}, file)
-sys.stdout.flush()
-os._exit(0)
-"""
+SCRIPT = Path(__file__).resolve().parent.parent / "addon" / "time_enabling.py"
 
 
 def measure_addon(say: Callable[[str], None]) -> str:
@@ -77,6 +57,6 @@ def enable_once(python: Path) -> dict:
         answer = Path(resources) / "answer.json"
         variables = environment.clean_variables() | {"BLENDER_USER_RESOURCES": resources}
         variables.pop("PYTHONDONTWRITEBYTECODE", None)
-        command = [str(python), "-c", PROGRAM, str(SCRIPT), str(answer)]
+        command = [str(python), str(SCRIPT), str(answer)]
         subprocess.run(command, env=variables, check=True, stdout=subprocess.DEVNULL, cwd=os.path.dirname(resources))
         return json.loads(answer.read_text("utf-8"))
