@@ -22,6 +22,7 @@ from backend.options import ReconstructOptions, ReconstructReport
 from backend.output_folder import output_folder
 from backend.overlay import draw_overlay
 from backend.photographs import Photograph, load_photograph
+from backend.protocol import LIFEMASK_VERSION
 from backend.rendering.camera import focal_from_35mm
 from backend.result_folder import (
     ALBEDO_FILE,
@@ -184,7 +185,7 @@ def head_result(
             name: Corrective(name.removesuffix("Corrective")) for name in head.keys.names if name.endswith("Corrective")
         },
         software={
-            "lifemask": "0.1.0",
+            "lifemask": LIFEMASK_VERSION,
             "python": platform.python_version(),
             **{package: version(package) for package in ("numpy", "torch", "mediapipe")},
         },

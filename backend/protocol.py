@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from .errors import Cancelled, Fix, LifemaskError, PhotoError, SetupError, UsageError
 
 __all__ = [
-    "Cancelled", "Failure", "Fix", "LifemaskError", "MAX_LINE_BYTES", "NotProtocol", "PROTOCOL", "check_version",
-    "decode", "encode", "failure_of", "notification", "reply", "request",
+    "Cancelled", "Failure", "Fix", "LIFEMASK_VERSION", "LifemaskError", "MAX_LINE_BYTES", "NotProtocol", "PROTOCOL",
+    "check_version", "decode", "encode", "failure_of", "notification", "reply", "request",
 ]  # fmt: skip
 
 PROTOCOL = (1, 0)
 """(major, minor): sides with different majors refuse each other."""
+
+LIFEMASK_VERSION = "0.1.0"
+"""Of this copy: told in the handshake and written into every result. The same as in the manifest."""
 
 MAX_LINE_BYTES = 4_000_000
 INTERNAL_ERROR = -32603

@@ -62,7 +62,7 @@ def initialize(params: dict, call: Call) -> dict:
     devices = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return {
         "protocol": list(protocol.PROTOCOL),
-        "lifemask": "0.1.0",
+        "lifemask": protocol.LIFEMASK_VERSION,
         "python": platform.python_version(),
         "pid": os.getpid(),
         "device": choose_device("auto"),

@@ -3,10 +3,13 @@
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from backend.protocol import LIFEMASK_VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST_ARCHIVE_MB = 100
@@ -56,3 +59,11 @@ def test_blender_accepts_the_manifest_and_builds_the_archive(version: str, blend
     allowed = ("addon/", "backend/", "__init__.py", "blender_manifest.toml", "LICENSE")
     assert not [name for name in names if not name.startswith(allowed)]
     assert not [name for name in names if "__pycache__" in name or "/demo/" in name]
+
+
+@pytest.mark.parametrize("name, table", [("blender_manifest.toml", ()), ("pyproject.toml", ("project",))])
+def test_the_version_is_the_same_wherever_it_stands(name, table):
+    told = tomllib.loads((ROOT / name).read_text("utf-8"))
+    for key in table:
+        told = told[key]
+    assert told["version"] == LIFEMASK_VERSION
