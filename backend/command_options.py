@@ -8,12 +8,14 @@ from pathlib import Path
 from .errors import UsageError
 from .options import (
     BLENDER_FORMATS,
+    DEFAULT_METHOD,
     DEFAULT_TEXTURE_SIZE,
     DEVICES,
     EXPORT_DISPLACEMENT,
     EXPORT_KEYS,
     EXPORT_PARTS,
     LARGEST_TEXTURE_SIZE,
+    METHODS,
     PRESET_FORMATS,
     SMALLEST_TEXTURE_SIZE,
     ReconstructOptions,
@@ -32,6 +34,8 @@ def add_head_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--texture-size", type=int, default=DEFAULT_TEXTURE_SIZE, metavar="N", help=size)
     parser.add_argument("--no-texture", action="store_true", help="plain skin instead of the photographs' texture")
     parser.add_argument("--device", choices=DEVICES, default="auto")
+    how = "a paper's network and then the fit, or the fit to the landmarks alone; default: %(default)s"
+    parser.add_argument("--method", choices=METHODS, default=DEFAULT_METHOD, help=how)
 
     files = parser.add_argument_group("the files of --format")
     files.add_argument(
@@ -68,6 +72,7 @@ def head_options(chosen: argparse.Namespace) -> ReconstructOptions:
         texture_size=chosen.texture_size,
         texture=not chosen.no_texture,
         device=chosen.device,
+        method=chosen.method,
         export_options=_export_options(chosen, formats),
         blender=chosen.blender.absolute() if chosen.blender else None,
     )

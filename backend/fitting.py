@@ -3,8 +3,10 @@
 The unknowns are one identity and, for each photograph, a pose, a focal length and the weights of the expression keys.
 All are found together by Gauss-Newton on the landmark residuals, whitened by the detector's calibrated covariance
 (`backend/calibration.py`), under the population prior of the identity (coefficients are standard normal) and a sparse
-prior on the expression. What the lids do belongs to the keys: the lid closure that `backend/eye_state.py` reads from
-the photograph is given as a measurement of `eyeBlink*`, so that a shut eye does not make the person's eyes smaller.
+prior on the expression. Where a method's network has looked at the photographs too (`backend/methods`), its identity
+takes the place of the population's, its expression is a measurement, and the fit starts from both. What the lids do
+belongs to the keys: the lid closure that is read from the photograph is given as a measurement of `eyeBlink*`, so that
+a shut eye does not make the person's eyes smaller.
 """
 
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from backend.calibration import LandmarkCalibration, ViewDirection
+from backend.code_measurement import CodeMeasurement, identity_prior
 from backend.face_models.morphable_model import KeyOffsets, SurfacePoints
 from backend.face_models.open_head import BLINK_CORRECTIVES, EYE_LOOK_DEGREES, EYE_SIDES, OpenHead
 from backend.lids import closure as lid_closure
@@ -71,6 +74,7 @@ class Observation:
         width, height: of the photograph, pixels.
         focal: focal length in pixels, None where unknown.
         closure: eye state read from the picture, {"left": 0..1, "right": 0..1}, the subject's own sides; None: unknown.
+        codes: identity and expression as a network sees them; None: only the landmarks speak.
     """
 
     points: np.ndarray
@@ -78,6 +82,7 @@ class Observation:
     height: int
     focal: float | None = None
     closure: dict[str, float] | None = None
+    codes: CodeMeasurement | None = None
 
 
 @dataclass
@@ -151,7 +156,9 @@ class _Fit:
         self.key_names = list(self.keys.names)
         self.fitted = [i for i, n in enumerate(self.key_names) if not any(part in n for part in NOT_FITTED)]
         self.fitted_names = [self.key_names[i] for i in self.fitted]
-        self.identity = np.zeros(model.identity_size)
+        measured = [observation.codes for observation in observations if observation.codes is not None]
+        self.expected, self.uncertainty = identity_prior(measured, model.identity_size)
+        self.identity = self.expected.copy()
         self.identity_is_held = False
         self.identity_by_vertex = model.identity_basis.transpose(1, 0, 2).reshape(len(self.mean), -1)
         self.states = [self._initial_state(observation) for observation in observations]
@@ -170,10 +177,14 @@ class _Fit:
         return self._result()
 
     def _initial_state(self, observation: Observation) -> _State:
-        """Pose of the mean head by PnP on the inner face."""
+        """Pose of the expected head by PnP on the inner face."""
+        measured = observation.codes.keys if observation.codes is not None else {}
+        weights = np.array([measured.get(name, (0.0, 0.0))[0] for name in self.fitted_names])
         focal = observation.focal or 1.3 * max(observation.width, observation.height)
         inner = np.setdiff1d(np.arange(468), FACE_CONTOUR)
-        surface = self.calibration.embedding(ViewDirection(0.0, 0.0)).apply(self.mean)[inner]
+        key_basis = self.keys.dense(len(self.mean))[self.fitted].astype(np.float64)
+        expected = self._vertices(weights, key_basis)
+        surface = self.calibration.embedding(ViewDirection(0.0, 0.0)).apply(expected)[inner]
         intrinsics = np.array([[focal, 0, observation.width / 2], [0, focal, observation.height / 2], [0, 0, 1]])
         _, axis, translation = cv2.solvePnP(
             surface, observation.points[inner].astype(np.float64), intrinsics, None, flags=cv2.SOLVEPNP_SQPNP
@@ -182,7 +193,7 @@ class _Fit:
         if observation.focal is None:  # at the distance of a portrait, the face as large as it is
             factor = CAMERA_DISTANCE_M / translation[2]
             focal, translation = focal * factor, translation * np.array([1, 1, factor])
-        return _State(rotation, translation, float(np.log(focal)), np.zeros(len(self.fitted)))
+        return _State(rotation, translation, float(np.log(focal)), weights)
 
     def _vertices(self, weights: np.ndarray, key_basis: np.ndarray) -> np.ndarray:
         shape = self.mean + np.tensordot(self.identity, self.model.identity_basis, 1)
@@ -241,8 +252,8 @@ class _Fit:
         block = 7 + keys
         size = identities + count * block
         hessian, gradient = np.zeros((size, size)), np.zeros(size)
-        hessian[np.arange(identities), np.arange(identities)] = 1.0
-        gradient[:identities] = self.identity
+        hessian[np.arange(identities), np.arange(identities)] = 1 / self.uncertainty**2
+        gradient[:identities] = (self.identity - self.expected) / self.uncertainty**2
         lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
         for p, (state, observation, (mean, identity_basis, key_basis)) in enumerate(
             zip(self.states, self.observations, pieces, strict=True)
@@ -298,6 +309,9 @@ class _Fit:
             if name.startswith("eyeBlink") and observation.closure is not None:
                 add(column, state.weights[k] - observation.closure[side], CLOSURE_DEVIATION)
                 continue
+            if observation.codes is not None and name in observation.codes.keys:
+                weight, deviation = observation.codes.keys[name]
+                add(column, state.weights[k] - weight, deviation)
             add(column, state.weights[k], HARDLY_SEEN.get(name, EXPRESSION_DEVIATION))
             gradient[column] += EXPRESSION_RATE
 

@@ -18,6 +18,9 @@ EXPORT_PARTS = ("joined", "separate")
 EXPORT_DISPLACEMENT = ("off", "applied")
 FACE_MODELS = ("open_head",)
 """Those that a head can be made from; the landmark calibrations are for them."""
+METHODS = ("eye-motion", "fit")
+"""How a head is made: a paper's network and then the fit, or the fit to the landmarks alone."""
+DEFAULT_METHOD = "fit"
 DEVICES = ("auto", "cuda", "mps", "cpu")
 DEFAULT_TEXTURE_SIZE = 2048
 SMALLEST_TEXTURE_SIZE = 64
@@ -40,6 +43,7 @@ class ReconstructOptions:
         blender: the Blender program, or interpreter with bpy, that writes the files; None for the one installed.
         portrait: render.png too, where Blender writes files.
         face_model: what the head is made from, one of `FACE_MODELS`.
+        method: how, one of `METHODS`.
     """
 
     faces: tuple[int | None, ...] = ()
@@ -53,17 +57,21 @@ class ReconstructOptions:
     blender: Path | None = None
     portrait: bool = True
     face_model: str = FACE_MODELS[0]
+    method: str = DEFAULT_METHOD
 
     @classmethod
     def from_request(cls, asked: dict, faces: tuple[int | None, ...] = ()) -> "ReconstructOptions":
         """What the add-on asks for in a message (docs/protocol.md); what it leaves out has its default.
 
-        Raises UsageError for a face model that no head can be made from.
+        Raises UsageError for a face model or a method that does not exist.
         """
         face_model = asked.get("face_model", cls.face_model)
         if face_model not in FACE_MODELS:
             there = ", ".join(FACE_MODELS)
             raise UsageError("no-such-face-model", f"No head can be made from {face_model}. There is: {there}.")
+        method = asked.get("method", cls.method)
+        if method not in METHODS:
+            raise UsageError("no-such-method", f"There is no method {method}. There are: {', '.join(METHODS)}.")
         export_options = asked.get("export_options") or ""
         if isinstance(export_options, dict):
             export_options = json.dumps(export_options)
@@ -79,6 +87,7 @@ class ReconstructOptions:
             blender=Path(asked["blender"]) if asked.get("blender") else None,
             portrait=bool(asked.get("portrait", cls.portrait)),
             face_model=face_model,
+            method=method,
         )
 
     def as_request(self) -> dict:

@@ -5,7 +5,8 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,10 +16,12 @@ import numpy as np
 from backend.calibration import load_calibration
 from backend.detection import DetectedFace, find_face
 from backend.devices import choose_device, with_cpu_fallback
+from backend.errors import UsageError
 from backend.eye_state import read_eye_closure
 from backend.face_models import MorphableModel, load_face_model
 from backend.fitting import FittedHead, Observation, fit
-from backend.options import ReconstructOptions, ReconstructReport
+from backend.methods.method import ReconstructionMethod
+from backend.options import DEFAULT_METHOD, METHODS, ReconstructOptions, ReconstructReport
 from backend.output_folder import output_folder
 from backend.overlay import draw_overlay
 from backend.photographs import Photograph, load_photograph
@@ -58,7 +61,7 @@ def reconstruct(
 
     Raises:
         PhotoError: a photograph cannot be used.
-        UsageError: a file is missing or the output cannot be written.
+        UsageError: a file is missing, the output cannot be written, or the method's weights cannot be used.
     """
 
     def on_device(device: str, notes: list[str]) -> ReconstructReport:
@@ -85,8 +88,10 @@ def _reconstruct(
                 find_face(picture.image, picture.path.name, number or 1)
                 for picture, number in zip(pictures, wanted, strict=False)
             ]
+        method = method_named(options.method, device)
+        with stages.stage("looking at the face", 0.25):
+            observations = observe(pictures, faces, options.focal_length_mm, method)
         with stages.stage("fitting the head", 0.3):
-            observations = observe(pictures, faces, options.focal_length_mm)
             model = load_face_model(options.face_model)
             head = fit(model, load_calibration(), observations)
             strangers = different_people(model, observations, pictures)
@@ -99,7 +104,7 @@ def _reconstruct(
             names = [_store_photograph(picture, folder, i + 1) for i, picture in enumerate(pictures)]
             warnings = notes + [w for picture in pictures for w in picture.warnings]
             warnings += fit_warnings(head, pictures) + strangers
-            write_result(folder, head_result(head, names, faces, dict(stages.timings), warnings))
+            write_result(folder, head_result(head, names, faces, dict(stages.timings), warnings, method))
         if options.formats:
             from backend.blender_files import export
 
@@ -115,33 +120,65 @@ def _reconstruct(
     return ReconstructReport(output, stages.timings, warnings, error, device)
 
 
-def fit_photographs(images: list[np.ndarray], focal_35mm: list[float | None]) -> FittedHead:
+def fit_photographs(
+    images: list[np.ndarray], focal_35mm: list[float | None], method: str = DEFAULT_METHOD, device: str = "cpu"
+) -> FittedHead:
     """Fits one head to pictures in memory.
 
     Args:
         images: (H, W, 3) uint8 sRGB, upright, of one person.
         focal_35mm: 35 mm equivalent of each in millimetres, None where unknown.
+        method: one of `backend.options.METHODS`.
+        device: torch device of the method's network.
 
     Raises:
         PhotoError: a picture shows no face.
+        UsageError: no such method, or its weights cannot be used.
     """
     pictures = [
         Photograph(Path(f"picture {i + 1}"), image, focal, [])
         for i, (image, focal) in enumerate(zip(images, focal_35mm, strict=True))
     ]
     faces = [find_face(picture.image, picture.path.name, 1) for picture in pictures]
-    return fit(load_face_model("open_head"), load_calibration(), observe(pictures, faces, None))
+    observations = observe(pictures, faces, None, method_named(method, device))
+    return fit(load_face_model("open_head"), load_calibration(), observations)
 
 
-def observe(pictures: list[Photograph], faces: list[DetectedFace], focal_length_mm: float | None) -> list[Observation]:
-    """What is known of each picture before the fit."""
+@lru_cache(maxsize=2)
+def method_named(name: str, device: str = "cpu") -> ReconstructionMethod | None:
+    """A paper's method with its weights, or None for "fit", which has none.
+
+    Raises:
+        UsageError: no such method, or its weights are missing, damaged or of something else.
+    """
+    if name not in METHODS:
+        raise UsageError("no-such-method", f"There is no method {name}. There are: {', '.join(METHODS)}.")
+    if name == "fit":
+        return None
+    from backend.methods.eye_motion import EyeMotion
+
+    return EyeMotion.load(device=device)
+
+
+def observe(
+    pictures: list[Photograph],
+    faces: list[DetectedFace],
+    focal_length_mm: float | None,
+    method: ReconstructionMethod | None = None,
+) -> list[Observation]:
+    """What is known of each picture before the fit: from its landmarks and, with a method, from its network."""
     observations = []
     for picture, face in zip(pictures, faces, strict=True):
         height, width = picture.image.shape[:2]
         focal_mm = focal_length_mm or picture.focal_35mm
         focal = focal_from_35mm(focal_mm, width, height) if focal_mm else None
-        closure = read_eye_closure(picture.image, face)
-        observations.append(Observation(face.points, width, height, focal, closure))
+        if method is None:
+            closure = read_eye_closure(picture.image, face)
+            observations.append(Observation(face.points, width, height, focal, closure))
+            continue
+        codes = method.codes(picture.image, face)
+        closure = codes.closure or read_eye_closure(picture.image, face)
+        observations.append(Observation(codes.points, width, height, focal, closure, codes.measurement))
     return observations
 
 
@@ -159,7 +196,12 @@ def make_albedo(head: FittedHead, pictures: list[Photograph], options: Reconstru
 
 
 def head_result(
-    head: FittedHead, files: list[str], faces: list[DetectedFace], timings: dict[str, float], warnings: list[str]
+    head: FittedHead,
+    files: list[str],
+    faces: list[DetectedFace],
+    timings: dict[str, float],
+    warnings: list[str],
+    method: ReconstructionMethod | None = None,
 ) -> HeadResult:
     """The fitted head as the result folder's contract has it."""
     model, topology = head.model, head.model.topology
@@ -188,8 +230,9 @@ def head_result(
             "lifemask": LIFEMASK_VERSION,
             "python": platform.python_version(),
             **{package: version(package) for package in ("numpy", "torch", "mediapipe")},
+            "method": "fit" if method is None else method.name,
         },
-        weights={"mediapipe_calibration": load_calibration().detector},
+        weights={"mediapipe_calibration": load_calibration().detector, **(method.weights if method else {})},
         timings=timings,
         warnings=warnings,
     )
@@ -214,7 +257,8 @@ def different_people(model: MorphableModel, observations: list[Observation], pic
     if len(observations) < 2:
         return []
     calibration = load_calibration()
-    alone = [fit(model, calibration, [observation]).identity for observation in observations]
+    # By the landmarks alone: with codes, heads of different people would be alike in what no network sees.
+    alone = [fit(model, calibration, [replace(observation, codes=None)]).identity for observation in observations]
     directions = np.array([identity / max(float(np.linalg.norm(identity)), 1e-6) for identity in alone])
     likeness = directions @ directions.T
     first, second = np.unravel_index(likeness.argmin(), likeness.shape)

@@ -13,6 +13,7 @@ from backend import environment
 ROOT = Path(__file__).resolve().parent.parent
 MODULE_OF_PIN = {
     "pillow": "PIL",
+    "pyyaml": "yaml",
     "opencv-contrib-python": "cv2",
     "opencv-python": "cv2",
     "scikit-image": "skimage",

@@ -7,18 +7,32 @@ from backend import start
 from backend.cli import run_command
 
 COMMANDS = {
+    ("fit",): ("training.fit", "train a method"),
+    ("validate",): ("training.validate", "losses and measures of a run on held-out data"),
+    ("export",): ("training.export", "the weights of a run as a file that the backend loads"),
+    ("curves",): ("training.curves", "what was measured while training, as a drawing"),
+    ("ablate",): ("training.ablate", "the short runs that a method's tables are made from"),
+    ("synthesise",): ("training.data.synthesise", "pictures of synthetic people, as shards or as a sheet"),
+    ("prepare",): ("training.data.prepare", "landmarks and masks of a folder of real photographs"),
     ("evaluate", "shape"): ("training.evaluation.shape", "scan-to-mesh error on random people"),
     ("evaluate", "eyes"): ("training.evaluation.eyes", "eye states and gaze"),
     ("evaluate", "lids"): ("training.evaluation.lids", "whether the lids shut on random people"),
     ("evaluate", "landmarks"): ("training.evaluation.landmarks", "landmarks of the mesh against detections"),
+    ("evaluate", "eye-motion"): ("training.evaluation.eye_motion", "the tables of Eye Motion"),
+    ("evaluate", "eye-motion-faces"): (
+        "training.evaluation.eye_motion_faces",
+        "test faces and their heads",
+    ),
     ("calibrate",): ("training.calibration", "where the detector's landmarks sit on the head"),
+    ("calibrate-landmarks68",): ("training.landmarks68", "the 68 landmarks from the detector's 478"),
+    ("learn-albedo",): ("training.albedo_basis", "the mean and the variation of people's skin"),
     ("learn-statistics",): ("training.open_head.learn_statistics", "the mean and the variation of people's heads"),
     ("build-head",): ("training.open_head.build", "the open head in backend/assets"),
     ("contact-sheets",): ("training.open_head.contact_sheets", "pictures of random people and of every shape"),
 }
 USAGE = (
     "usage: python3 -m training COMMAND [OPTIONS]\n\n"
-    + "\n".join(f"  {' '.join(words):<20} {what}" for words, (_, what) in COMMANDS.items())
+    + "\n".join(f"  {' '.join(words):<22} {what}" for words, (_, what) in COMMANDS.items())
     + "\n\nAdd --help to a command for its options."
 )
 

@@ -34,6 +34,7 @@ def head_state(head) -> dict:
     keys, window = head.data.shape_keys, bpy.context.window
     animation = keys.animation_data
     space = next(space for area in window.screen.areas for space in area.spaces if space.type == "VIEW_3D")
+    window.view_layer.update()  # after a change of collections its objects may be gone, and reading them crashes
     return {
         "everything": everything(),
         "mode": head.mode,

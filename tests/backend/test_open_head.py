@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from backend.errors import SetupError, UsageError
+from backend.face_mesh_points import MIRROR
 from backend.face_models import load_face_model
 from backend.face_models.morphable_model import KeyOffsets, split_quads
 from backend.face_models.open_head import ASSET, EYE_LOOK_DEGREES, OpenHead, eye_rotation
@@ -23,7 +24,6 @@ mouthLowerDownRight mouthPressLeft mouthPressRight mouthPucker mouthRight mouthR
 mouthShrugUpper mouthSmileLeft mouthSmileRight mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight
 noseSneerLeft noseSneerRight tongueOut
 """.split()
-LARGEST_ASSETS_BYTES = 8_000_000
 CLOSED_PARTS = ("eyeball_left", "eyeball_right", "tongue")
 
 # Means of women and men in equal parts, millimetres. Head and face: Zhuang and Bradtmiller, "Head-and-Face
@@ -68,11 +68,6 @@ def open_edges(faces):
 
 
 # Loading --------------------------------------------------------------------------------------------------------------
-
-
-def test_all_assets_together_are_small():
-    total = sum(path.stat().st_size for path in ASSET.parent.rglob("*") if path.is_file())
-    assert total <= LARGEST_ASSETS_BYTES
 
 
 def test_an_unknown_model_is_named_in_the_error():
@@ -412,3 +407,13 @@ def test_barycentric_weights_are_inside_their_triangles(model):
 def test_no_file_of_the_open_head_needs_pickle():
     with np.load(Path(ASSET), allow_pickle=False) as data:
         assert all(data[name].dtype.kind != "O" for name in data.files)
+
+
+def test_no_landmark_of_the_face_lies_on_the_neck(model):
+    assert not model.masks["neck"][model.points68.vertices].any()
+
+
+def test_landmarks_of_both_sides_mirror_each_other_on_the_mean_head(model):
+    points = model.landmarks478(model.mean)
+    away = np.linalg.norm(points[MIRROR] * [-1, 1, 1] - points, axis=1)
+    assert away.max() < 0.015, f"point {away.argmax()} is {1000 * away.max():.0f} mm off"

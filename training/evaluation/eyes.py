@@ -15,6 +15,7 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from backend.errors import PhotoError
 from backend.face_models.ict import IRIS_DEGREES, gaze_rotation
 from backend.lid_rig import SIDES
 from backend.lids import closure
+from backend.options import DEFAULT_METHOD, METHODS
 from training.evaluation.data_folder import data_folder
 from training.evaluation.ict_people import (
     FOCAL_35MM,
@@ -225,29 +227,31 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--people", type=int, default=WINKING_PEOPLE, help="winking people of ICT-FaceKit")
     parser.add_argument("--faces", type=int, help="only so many photographs of each kind, for a quick look")
     parser.add_argument("--only", choices=("cew", "london", "ict"), nargs="+", default=("cew", "london", "ict"))
+    parser.add_argument("--method", choices=METHODS, default=DEFAULT_METHOD, help="how heads are reconstructed")
     parser.add_argument("--no-cache", action="store_true", help="render every person anew")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     from backend.pipeline import fit_photographs
 
+    reconstruct = partial(fit_photographs, method=options.method)
     figures = EyeFigures()
     if "cew" in options.only:
         folder = data_folder(options.data, "eyes/cew_research_only") / "eyes/cew_research_only"
         for kind, is_shut in (("closed", True), ("open", False)):
             pictures = sorted((folder / kind).glob("*.jpg"))[: options.faces]
             logger.info("CEW, %s: %d pictures", kind, len(pictures))
-            measure_faces(figures, f"CEW, {kind}", pictures, is_shut, fit_photographs)
+            measure_faces(figures, f"CEW, {kind}", pictures, is_shut, reconstruct)
     if "london" in options.only:
         folder = data_folder(options.data, "photos/london") / "photos/london"
         pictures = sorted(folder.glob("*.jpg"))[: options.faces]
         logger.info("London: %d photographs", len(pictures))
-        measure_open_photographs(figures, pictures, fit_photographs)
+        measure_open_photographs(figures, pictures, reconstruct)
     if "ict" in options.only:
         path = data_folder(options.data, "face_models/ict_facekit.npz") / "face_models/ict_facekit.npz"
         cache = None if options.no_cache else home() / "cache/evaluation"
         logger.info("ICT-FaceKit: %d winking people from %d sides", options.people, len(YAWS_DEGREES))
-        measure_winks(figures, list(subjects(path, options.people, cache, winking_person)), fit_photographs)
+        measure_winks(figures, list(subjects(path, options.people, cache, winking_person)), reconstruct)
     print(table(figures))
     if options.json:
         counts = {name: vars(count) for name, count in figures.counts.items()}

@@ -9,12 +9,14 @@ import argparse
 import json
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from backend.errors import PhotoError
+from backend.options import DEFAULT_METHOD, METHODS
 from training.evaluation.data_folder import data_folder
 
 logger = logging.getLogger(__name__)
@@ -84,6 +86,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="evaluate landmarks", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of test data; default $LIFEMASK_DATA")
     parser.add_argument("--faces", type=int, help="only so many photographs, for a quick look")
+    parser.add_argument("--method", choices=METHODS, default=DEFAULT_METHOD, help="how heads are reconstructed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -91,7 +94,7 @@ def main(arguments: list[str]) -> int:
     from backend.pipeline import fit_photographs
 
     pictures = sorted((data_folder(options.data, "photos/london") / "photos/london").glob("*.jpg"))[: options.faces]
-    distances, missed = measure(pictures, fit_photographs, find_face)
+    distances, missed = measure(pictures, partial(fit_photographs, method=options.method), find_face)
     print(table(distances, missed))
     if options.json and len(distances):
         record = {"median": float(np.median(distances)), "mean": float(distances.mean()), "missed": missed}

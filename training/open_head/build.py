@@ -18,7 +18,7 @@ from training.open_head.array_file import write_arrays
 from training.open_head.face_units import key_shapes
 from training.open_head.head_mesh import PART_NAMES, HeadMesh, build_head_mesh
 from training.open_head.identity import IdentityModes, SliderStatistics, principal_modes
-from training.open_head.landmarks import IBUG_68_IN_478, embed_478
+from training.open_head.landmarks import IBUG_68_IN_478, brought_to_the_face, embed_478
 from training.open_head.lid_rig import make_lid_rig
 from training.open_head.makehuman import MakeHumanData
 from training.open_head.regions import base_masks, region_masks
@@ -103,7 +103,8 @@ def build_arrays(data: MakeHumanData, statistics: SliderStatistics | None) -> di
     rested = with_rested_lids(mean, head, rig)
     first_sight = SurfacePoints(*embed_478(rested, triangles, base_masks(data, head, rested))[:2])
     masks = region_masks(data, head, rested, first_sight.apply(rested))
-    vertices478, barycentric478, _ = embed_478(rested, triangles, masks)
+    seen = SurfacePoints(*embed_478(rested, triangles, masks)[:2])
+    points478 = brought_to_the_face(seen, masks["neck"], head.mirror)
     picked = list(IBUG_68_IN_478)
     identity_q, identity_step = quantised(identity.modes)
     layout = lay_out(head, mean, masks["face"], masks["lids"] | masks["lips"], masks["ears"])
@@ -124,10 +125,10 @@ def build_arrays(data: MakeHumanData, statistics: SliderStatistics | None) -> di
         "mirror": head.mirror.astype(np.int32),
         "mask_names": np.array(list(masks)),
         "masks": np.stack(list(masks.values())).astype(np.uint8),
-        "landmarks68_vertices": vertices478[picked],
-        "landmarks68_barycentric": barycentric478[picked],
-        "landmarks478_vertices": vertices478,
-        "landmarks478_barycentric": barycentric478,
+        "landmarks68_vertices": points478.vertices[picked],
+        "landmarks68_barycentric": points478.barycentric[picked],
+        "landmarks478_vertices": points478.vertices,
+        "landmarks478_barycentric": points478.barycentric,
         "neck_loop": head.neck_loop.astype(np.int32),
         "socket_faces": head.socket_faces.astype(np.int32),
         "metric_scale": np.float32(METRIC_SCALE),

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from backend.detection import DetectedFace, MediaPipeFaceMesh
-from backend.face_mesh_points import FIRST_IRIS, LOWER_INNER_LIP, POINT_COUNT, UPPER_INNER_LIP
+from backend.face_mesh_points import FIRST_IRIS, LOWER_INNER_LIP, MIRROR, POINT_COUNT, UPPER_INNER_LIP
+from backend.face_models.morphable_model import SurfacePoints
 from backend.rendering.camera import Camera
 from backend.rendering.rasterizer import rasterize
 from backend.rendering.shading import render_head
@@ -126,3 +127,20 @@ def embed_478(
         rows = list(points)
         corners[rows], weights[rows] = embed_points(face.points[rows], vertices, own, camera)
     return corners, weights, picture
+
+
+def brought_to_the_face(points: SurfacePoints, neck: np.ndarray, mirror: np.ndarray) -> SurfacePoints:
+    """The 478 points without those on the neck.
+
+    Seen from the front the jaw hides the neck by a pixel or two: a point detected just beside its edge hits the neck,
+    four centimetres behind. It takes the mirrored place of its partner on the other side of the face instead.
+
+    Args:
+        points: as from `embed_478`.
+        neck: (V,) bool; mirror: (V,) int, see `MorphableModel`.
+    """
+    vertices, barycentric = points.vertices.copy(), points.barycentric.copy()
+    on_neck = neck[vertices].any(axis=1)
+    lost = np.flatnonzero(on_neck & ~on_neck[MIRROR])
+    vertices[lost], barycentric[lost] = mirror[vertices[MIRROR[lost]]], barycentric[MIRROR[lost]]
+    return SurfacePoints(vertices, barycentric)

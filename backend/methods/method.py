@@ -1,0 +1,92 @@
+"""What every paper's method offers to the pipeline: codes of one photograph."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backend.code_measurement import CodeMeasurement
+from backend.rendering.camera import Camera
+
+if TYPE_CHECKING:
+    from backend.detection import DetectedFace
+
+
+@dataclass(frozen=True)
+class ParameterSplit:
+    """How many of a network's outputs are what, in the order in which they come.
+
+    Attributes:
+        identity, expression, albedo: codes of the face model.
+        pose: 6: axis-angle, then translation.
+        light: 9 of white light, or 27: nine harmonics of three colours, the colours of one harmonic together.
+    """
+
+    identity: int
+    expression: int
+    albedo: int
+    pose: int = 6
+    light: int = 27
+
+    @property
+    def total(self) -> int:
+        """How many outputs there are."""
+        return sum(self.sizes().values())
+
+    def sizes(self) -> dict[str, int]:
+        """Name to size, in order."""
+        return asdict(self)
+
+    def split(self, outputs: Tensor) -> dict[str, Tensor]:
+        """(B, total) to the parts by name, each (B, size).
+
+        Raises:
+            ValueError: another number of outputs.
+        """
+        if outputs.shape[-1] != self.total:
+            raise ValueError(f"Expected (B, {self.total}) outputs, got {tuple(outputs.shape)}.")
+        sizes = self.sizes()
+        return dict(zip(sizes, torch.split(outputs, list(sizes.values()), dim=-1), strict=True))
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What a method reads from one photograph.
+
+    Attributes:
+        measurement: identity and shape keys with their deviations.
+        albedo: (A,) float32, standard deviations of the face model's albedo basis.
+        camera: of the whole photograph, as the network sees it: with the focal length that it was trained for, so its
+            distance is one at which the face has the size that it has.
+        light: (9, 3) float32, `HarmonicLight.coefficients`, model axes.
+        closure: {"left", "right"}, the subject's own: 0 open, 1 shut; None where the method does not look at the eyes.
+        points: (478, 2) float64 pixels, the face's landmarks with those corrected that the method holds for wrong.
+    """
+
+    measurement: CodeMeasurement
+    albedo: np.ndarray
+    camera: Camera
+    light: np.ndarray
+    closure: dict[str, float] | None
+    points: np.ndarray
+
+
+class ReconstructionMethod(ABC):
+    """A paper's network, ready for use.
+
+    Attributes:
+        name: as in `reconstruct --method`.
+        weights: name to origin of everything learnt, for the result's head.json.
+    """
+
+    name: ClassVar[str]
+    weights: dict[str, str]
+
+    @abstractmethod
+    def codes(self, image: np.ndarray, face: DetectedFace) -> Codes:
+        """What the method reads from a photograph (H, W, 3) uint8 sRGB in which a face was detected."""

@@ -1,0 +1,1 @@
+"""Torch modules only: no files, no devices, no photographs."""

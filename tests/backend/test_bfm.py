@@ -1,0 +1,132 @@
+"""The Basel Face Model is read from the file that Deep3D's kin use."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import loadmat, savemat
+
+from backend.errors import UsageError
+from backend.face_models.bfm import read_bfm_front
+from tests.face_model_files import BFM_VERTICES, write_bfm_front
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory) -> Path:
+    return write_bfm_front(tmp_path_factory.mktemp("bfm") / "BFM_model_front.mat", seed=1)
+
+
+def rewritten(path: Path, target: Path, **other) -> Path:
+    content = {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
+    savemat(target, {name: value for name, value in {**content, **other}.items() if value is not None})
+    return target
+
+
+def test_the_fixture_has_the_keys_and_shapes_of_the_real_file(tmp_path: Path):
+    content = loadmat(write_bfm_front(tmp_path / "full.mat", vertices=BFM_VERTICES))
+    rows = 3 * BFM_VERTICES
+    assert content["meanshape"].shape == content["meantex"].shape == (1, rows)
+    assert content["idBase"].shape == content["texBase"].shape == (rows, 80)
+    assert content["exBase"].shape == (rows, 64)
+    assert content["tri"].shape[1] == content["tri_mask2"].shape[1] == 3
+    assert content["point_buf"].shape == (BFM_VERTICES, 8)
+    assert content["keypoints"].shape == (1, 68)
+    assert content["frontmask2_idx"].shape[1] == 1
+    assert content["skinmask"].shape == (1, BFM_VERTICES)
+    assert content["tri"].min() == content["point_buf"].min() == 1
+    assert content["tri"].max() == BFM_VERTICES
+    assert content["point_buf"].max() == len(content["tri"]) + 1
+
+
+def test_lengths_become_metres_about_the_mean_of_the_vertices(path: Path):
+    model, content = read_bfm_front(path), loadmat(path)
+    by_hand = content["meanshape"].reshape(-1, 3) / 10
+    np.testing.assert_allclose(model.mean, by_hand - by_hand.mean(axis=0), atol=1e-7)
+    np.testing.assert_allclose(model.mean.mean(axis=0), 0, atol=1e-7)
+    np.testing.assert_allclose(model.identity_basis[5, 11, 2], content["idBase"][3 * 11 + 2, 5] / 10, rtol=1e-6)
+    np.testing.assert_allclose(model.expression_basis[63, 0, 1], content["exBase"][1, 63] / 10, rtol=1e-6)
+
+
+def test_colours_stay_bytes(path: Path):
+    model, content = read_bfm_front(path), loadmat(path)
+    np.testing.assert_allclose(model.mean_albedo[4], content["meantex"][0, 12:15], rtol=1e-6)
+    np.testing.assert_allclose(model.albedo_basis[79, 4], content["texBase"][12:15, 79], rtol=1e-6)
+
+
+def test_numbers_count_from_zero(path: Path):
+    model, content = read_bfm_front(path), loadmat(path)
+    np.testing.assert_array_equal(model.faces + 1, content["tri"])
+    np.testing.assert_array_equal(model.landmarks68 + 1, content["keypoints"][0])
+    np.testing.assert_array_equal(model.front_vertices + 1, content["frontmask2_idx"][:, 0])
+    assert model.skin.sum() == content["skinmask"].sum()
+
+
+def test_faces_round_a_vertex_hold_it_and_the_rest_is_padding(path: Path):
+    model = read_bfm_front(path)
+    for vertex in (0, 100, len(model.mean) - 1):
+        rows = model.faces_of_vertex[vertex]
+        real = rows[rows < len(model.faces)]
+        assert len(real) and (model.faces[real] == vertex).any(axis=1).all()
+        assert (rows[rows >= len(model.faces)] == len(model.faces)).all()
+
+
+def test_front_faces_are_found_whichever_corner_they_start_from(path: Path, tmp_path: Path):
+    model, front = read_bfm_front(path), loadmat(path)["tri_mask2"]
+    assert model.front_faces.sum() == len(front)
+    turned = read_bfm_front(rewritten(path, tmp_path / "turned.mat", tri_mask2=np.roll(front, 1, axis=1)))
+    np.testing.assert_array_equal(turned.front_faces, model.front_faces)
+
+
+def test_faces_of_the_fixture_look_out_of_the_face(path: Path):
+    model = read_bfm_front(path)
+    first, second, third = (model.mean[model.faces[:, corner]] for corner in range(3))
+    assert (np.cross(second - first, third - first)[:, 2] > 0).mean() > 0.98
+
+
+def test_a_missing_file_is_a_sentence(tmp_path: Path):
+    with pytest.raises(UsageError, match="University of Basel") as caught:
+        read_bfm_front(tmp_path / "BFM_model_front.mat")
+    assert caught.value.code == "no-face-model-file"
+
+
+@pytest.mark.parametrize("length", [0, 60, 5000, 200_000])
+def test_a_damaged_file_is_a_sentence(path: Path, tmp_path: Path, length: int):
+    damaged = tmp_path / "damaged.mat"
+    damaged.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(UsageError, match="no BFM_model_front.mat") as caught:
+        read_bfm_front(damaged)
+    assert caught.value.code == "bad-face-model-file"
+
+
+def test_a_file_of_matlab_7_3_is_told_from_a_damaged_one(tmp_path: Path):
+    newer = tmp_path / "newer.mat"
+    newer.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n".ljust(64, b"\0"))
+    with pytest.raises(UsageError, match="version 7.3"):
+        read_bfm_front(newer)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (lambda data: {"exBase": None}, "it has no exBase"),
+        (lambda data: {"idBase": data["idBase"][:, :79]}, "its idBase is 7500 x 79, where 7500 x 80 was expected"),
+        (lambda data: {"keypoints": data["keypoints"] - 1 - data["keypoints"].min()}, "its keypoints does not count"),
+        (lambda data: {"tri": data["tri"] + 1}, "its tri does not count from 1 to 2500"),
+        (lambda data: {"tri": data["tri"] + 0.5}, "its tri does not count from 1 to 2500"),
+        (lambda data: {"meanshape": data["meanshape"] * np.nan}, "not finite"),
+        (lambda data: {"skinmask": "all"}, "its skinmask holds no numbers"),
+    ],
+    ids=["missing", "modes", "from zero", "beyond", "halves", "not finite", "text"],
+)
+def test_what_is_wrong_with_a_file_is_said(path: Path, tmp_path: Path, other, told: str):
+    wrong = rewritten(path, tmp_path / "wrong.mat", **other(loadmat(path)))
+    with pytest.raises(UsageError) as caught:
+        read_bfm_front(wrong)
+    assert told in caught.value.sentence and str(wrong) in caught.value.sentence
+
+
+def test_the_full_model_is_told_what_to_make_of_it(path: Path, tmp_path: Path):
+    full = tmp_path / "01_MorphableModel.mat"
+    savemat(full, {"shapePC": np.zeros((6, 2)), "texPC": np.zeros((6, 2))})
+    with pytest.raises(UsageError, match="make the front of it first"):
+        read_bfm_front(full)

@@ -1,0 +1,248 @@
+"""Makes synthetic people and pictures of them whose every label is known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backend.aligned_crop import AlignedCrop, align
+from backend.face_models import load_face_model
+from backend.rendering.camera import Camera
+from training.data.backgrounds import random_background
+from training.data.expressions import Expression, random_expression, with_settled_lids
+from training.data.illumination import openness_of
+from training.data.labels import FaceParsing, visible
+from training.data.lamps import Lighting, nearest_harmonic, random_lighting
+from training.data.occluders import random_occluder
+from training.data.person import Person, PersonMaker
+from training.data.recesses import Recesses
+from training.data.renderer import Rendering, render
+from training.data.sample import DenseLabels, Sample
+from training.data.scene import Part, SurfaceTexture, Veil
+from training.data.sensor import photograph
+from training.data.shoulders import posed, random_turn
+from training.data.viewing import View, random_view, rolled
+
+FRAMINGS = ("portrait", "aligned")
+TEXELS, SMALL_TEXELS = 512, 256
+SMALL_PICTURE = 160
+"""Up to this side, pictures are drawn from textures of `SMALL_TEXELS`, the rest from those of `TEXELS`."""
+SUPERSAMPLING = 1.6
+OCCLUDER_SHARE = 0.12
+LARGEST_HIDDEN_SHARE = 0.28
+WORN_OPENNESS = 0.85
+"""Of hair and glasses to the light from everywhere."""
+ALIGNED_SCALE_JITTER = 0.10
+ALIGNED_SHIFT_JITTER = 0.045
+ALIGNED_ROLL_DEGREES = 10.0
+TRIPLE_YAW_DEGREES = (35.0, 55.0)
+PERSON_STREAM, PICTURE_STREAM, TRIPLE_STREAM = 1, 2, 3
+"""What a number of the seed sequence stands for, so that no two things share their chance."""
+
+
+class SyntheticPeople:
+    """An endless album: picture `index` shows person `index // pictures_per_person`.
+
+    The same seed, index and options give the same picture. Made for one thread; every worker has its own.
+
+    Args:
+        seed: of everything.
+        size: side of the square pictures in pixels.
+        framing: "portrait", a head with room round it, or "aligned", the crop of Deng et al. 2019 round the five points
+            of the face, up to a jitter, as a regressor gets it.
+        dense: whether samples carry `DenseLabels`.
+        pictures_per_person: how many pictures of a person follow each other.
+
+    Raises:
+        ValueError: a framing that does not exist.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        size: int = 224,
+        *,
+        framing: str = "portrait",
+        dense: bool = False,
+        pictures_per_person: int = 8,
+    ) -> None:
+        if framing not in FRAMINGS:
+            raise ValueError(f"The framing must be one of {', '.join(FRAMINGS)}, not '{framing}'.")
+        self.seed, self.size, self.framing, self.dense = seed, size, framing, dense
+        self.pictures_per_person = pictures_per_person
+        self.model = load_face_model("open_head")
+        self._recesses = Recesses(self.model, openness_of(self.model))
+        self._parsing = FaceParsing(self.model)
+        self._people = PersonMaker(self.model, TEXELS if size > SMALL_PICTURE else SMALL_TEXELS)
+        self._person: Person | None = None
+
+    def person(self, number: int) -> Person:
+        """The person of that number; the last one asked for is kept."""
+        if self._person is None or self._person.number != number:
+            generator = np.random.default_rng([self.seed, PERSON_STREAM, number])
+            self._person = self._people.random(number, generator)
+        return self._person
+
+    def photograph(self, index: int) -> Sample:
+        """Picture `index` of the album."""
+        person = self.person(index // self.pictures_per_person)
+        generator = np.random.default_rng([self.seed, PICTURE_STREAM, index])
+        expression = random_expression(self.model.key_names, generator)
+        view = random_view(generator, self.size)
+        return self._picture(person, expression, view, generator, index)
+
+    def triple(self, person: int) -> tuple[Sample, Sample, Sample]:
+        """Three views of a person who holds still: its left side, its front, its right side, each in its own light.
+
+        `index` of the samples counts them: three times the person, and on.
+        """
+        generator = np.random.default_rng([self.seed, TRIPLE_STREAM, person])
+        expression = random_expression(self.model.key_names, generator)
+        turned = generator.uniform(*TRIPLE_YAW_DEGREES, 2)
+        samples = []
+        for number, yaw in enumerate((turned[0], generator.normal(0, 5), -turned[1])):
+            view = random_view(generator, self.size, yaw)
+            samples.append(self._picture(self.person(person), expression, view, generator, 3 * person + number))
+        return tuple(samples)
+
+    def _picture(
+        self, person: Person, expression: Expression, view: View, generator: np.random.Generator, index: int
+    ) -> Sample:
+        model = self.model
+        rig = model.rig_of(person.neutral)
+        expression = with_settled_lids(
+            expression, model.key_names, lambda weights: person.closures(weights, rig), generator
+        )
+        vertices = person.posed(expression.weights)
+        points68 = model.landmarks68(vertices)
+        camera = view.camera
+        if self.framing == "aligned":
+            camera = _aligned(camera, points68, self.size, generator)
+        lighting = random_lighting(generator, camera.rotation)
+        texture = self._texture(person, expression)
+        rendering = render(
+            self._parts(person, vertices, random_turn(generator)),
+            camera,
+            lighting,
+            texture,
+            self._veils(person, vertices),
+            SUPERSAMPLING,
+        )
+        lighting, rendering = _exposed(lighting, rendering, generator)
+        background = random_background(generator, self.size, self.size)
+        linear = rendering.colour + (1.0 - rendering.alpha[..., None]) * background
+        points478 = model.landmarks478(vertices)
+        parsing = self._parsing.of(rendering)
+        linear, hidden, occluder = _something_in_front(linear, parsing > 0, camera.project(points478), generator)
+        image = photograph(linear, generator)
+        light = nearest_harmonic(rendering.skin_normals, rendering.skin_light, lighting.harmonic())
+        return Sample(
+            image=image,
+            seed=self.seed,
+            index=index,
+            person=person.number,
+            camera=camera,
+            identity=person.identity,
+            key_weights=expression.weights,
+            albedo=person.albedo,
+            light=light,
+            closure=person.closures(expression.weights, rig),
+            eye_state=expression.eye_state,
+            gaze=expression.gaze,
+            yaw=view.yaw,
+            pitch=view.pitch,
+            landmarks68=camera.project(points68).astype(np.float32),
+            visible68=visible(points68, camera, rendering, hidden),
+            landmarks478=camera.project(points478).astype(np.float32),
+            visible478=visible(points478, camera, rendering, hidden),
+            parsing=np.where(hidden, 0, parsing).astype(np.uint8),
+            attributes={
+                **person.attributes,
+                "focal_35mm": view.focal_35mm,
+                "distance": view.distance,
+                "light": lighting.kind,
+                "occluder": occluder,
+                "mouth": expression.mouth,
+                "brows": expression.brows,
+            },
+            dense=_dense(rendering, texture.displacement) if self.dense else None,
+        )
+
+    def _texture(self, person: Person, expression: Expression) -> SurfaceTexture:
+        topology = self.model.topology
+        relief = person.wrinkles.displacement(expression.by_name(self.model.key_names))
+        triangle_uv = topology.triangle_uv[: -len(self._recesses.lash_triangles)]
+        return SurfaceTexture(person.layers, relief, topology.uv, triangle_uv)
+
+    def _parts(self, person: Person, vertices: np.ndarray, turn: np.ndarray) -> list[Part]:
+        triangles = self.model.topology.triangles[: -len(self._recesses.lash_triangles)]
+        openness = self._recesses.openness(vertices)
+        unused = np.zeros((len(vertices), 3), np.float32)  # the texture has colours and gloss
+        head = Part(vertices, triangles, unused, unused[:, 0], openness, closed=True, skin=True)
+        rim = self.model.data["neck_loop"]
+        below, triangles, colours, away = posed(person.shoulders, self.model, vertices, person.neck_colour, turn)
+        dark = float(openness[rim].mean())
+        body = Part(below, triangles, colours, 0.3 - 0.2 * away, dark + (0.9 - dark) * away, closed=False, skin=True)
+        parts = [head, body]
+        for worn in person.attachments:
+            if worn.opacity >= 1.0:
+                all_of_it = np.ones(len(worn.vertices), np.float32)
+                gloss = worn.gloss * all_of_it
+                parts.append(
+                    Part(worn.vertices, worn.triangles, worn.colours, gloss, WORN_OPENNESS * all_of_it, False, False)
+                )
+        return parts
+
+    def _veils(self, person: Person, vertices: np.ndarray) -> list[Veil]:
+        veils = [self._recesses.lashes(vertices, 0.3 * person.lash_colour, person.lash_length, person.lash_density)]
+        for worn in person.attachments:
+            if worn.opacity < 1.0:
+                coverage = np.full(len(worn.vertices), worn.opacity, np.float32)
+                between = np.full(len(worn.vertices), 0.25, np.float32)  # neither on a hair nor between two
+                veils.append(Veil(worn.vertices, worn.triangles, worn.colours.mean(axis=0), coverage, between))
+        return veils
+
+
+def _aligned(camera: Camera, points68: np.ndarray, size: int, generator: np.random.Generator) -> Camera:
+    """The same view in the crop round the face, a little off as after a detector."""
+    camera = rolled(camera, generator.uniform(-ALIGNED_ROLL_DEGREES, ALIGNED_ROLL_DEGREES))
+    crop = align(camera.project(points68), size)
+    larger = generator.uniform(1 - ALIGNED_SCALE_JITTER, 1 + ALIGNED_SCALE_JITTER)
+    middle = size / crop.scale / 2  # of the crop, which scales about it
+    shift = generator.uniform(-ALIGNED_SHIFT_JITTER, ALIGNED_SHIFT_JITTER, 2) * size / crop.scale
+    left, top = (np.array([crop.left, crop.top]) + middle - middle / larger - shift).tolist()
+    return AlignedCrop(crop.scale * larger, left, top, size).camera_in(camera)
+
+
+def _exposed(lighting: Lighting, rendering: Rendering, generator: np.random.Generator) -> tuple[Lighting, Rendering]:
+    """Light scaled as a camera's meter would: the face neither black nor burnt out."""
+    inside = rendering.part == 0
+    level = float(rendering.colour[inside].mean()) if inside.any() else 0.2
+    wanted = 0.18 * float(np.exp(generator.normal(0, 0.25)))
+    factor = np.float32((wanted / max(level, 1e-4)) ** 0.7)  # dark skin stays darker than pale skin
+    values = {**rendering.__dict__, "colour": rendering.colour * factor, "skin_light": rendering.skin_light * factor}
+    return lighting.scaled(factor), Rendering(**values)
+
+
+def _something_in_front(
+    linear: np.ndarray, face: np.ndarray, points: np.ndarray, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """The picture (H, W, 3), where it is hidden (H, W) bool, and by what; most pictures have nothing in front.
+
+    `face` (H, W) bool says where the face is, `points` (478, 2) pixels where its landmarks are. What would hide too
+    much of the face for anyone to know it is left out.
+    """
+    nothing = linear, np.zeros(linear.shape[:2], bool), "none"
+    if generator.random() >= OCCLUDER_SHARE:
+        return nothing
+    low, high = points.min(axis=0), points.max(axis=0)
+    covered, hidden, name = random_occluder(linear, np.concatenate([low, high - low]), generator)
+    return (covered, hidden, name) if (hidden & face).sum() <= LARGEST_HIDDEN_SHARE * face.sum() else nothing
+
+
+def _dense(rendering: Rendering, displacement: np.ndarray) -> DenseLabels:
+    on_head = rendering.part == 0
+    return DenseLabels(
+        depth=np.where(on_head, rendering.depth, 0).astype(np.float32),
+        normals=np.where(on_head[..., None], rendering.normals, 0).astype(np.float32),
+        displacement=displacement,
+    )
