@@ -283,7 +283,7 @@ class _Batch:
             self.report.add(row)
 
     def progress(self) -> BatchProgress:
-        rows = tuple(self.report.rows)
+        rows = self.report.rows_in_the_files()
         at_work = [(job.name, job.stage, job.share) for job in self.jobs if job.name]
         worked = len(rows) + sum(share for _, _, share in at_work)
         rate = self.report.seconds_a_head

@@ -121,6 +121,11 @@ class BatchReport:
             self.rows.append(row)
             self._write()
 
+    def rows_in_the_files(self) -> tuple[Row, ...]:
+        """The rows that the files show, too: one that is being written has to be waited for."""
+        with self._lock:
+            return tuple(self.rows)
+
     def write(self) -> None:
         """Writes both files, each whole or not at all.
 

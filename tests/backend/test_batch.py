@@ -95,8 +95,15 @@ def test_one_bad_photograph_is_a_row_with_its_reason_and_one_process_makes_the_r
     assert len(list((tmp_path / "logs").iterdir())) == 1  # a log a process
 
 
-def test_the_report_is_whole_after_every_person(photographs, tmp_path, workers):
+def test_the_report_is_whole_after_every_person(photographs, tmp_path, workers, monkeypatch):
     seen = []
+    write = BatchReport._write
+
+    def write_on_a_slow_disk(report: BatchReport) -> None:
+        time.sleep(0.3)
+        write(report)
+
+    monkeypatch.setattr(BatchReport, "_write", write_on_a_slow_disk)
 
     def look(progress) -> None:
         told = json.loads((tmp_path / "heads" / "report.json").read_text("utf-8"))
