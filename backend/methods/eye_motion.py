@@ -21,6 +21,7 @@ from backend.aligned_crop import align
 from backend.code_measurement import CodeMeasurement
 from backend.landmarks68 import landmarks68_from_478
 from backend.methods.method import Codes, ParameterSplit, ReconstructionMethod
+from backend.networks.landmark_encoder import LandmarkEncoder
 from backend.networks.resnet import Bottleneck, resnet50
 from backend.rendering.camera import Camera
 from backend.rendering.harmonic_conventions import rotated
@@ -107,32 +108,61 @@ class EyeMotionNetwork(nn.Module):
         width: of the ResNet, 64 in the paper.
         size: side of the crop that it is trained for, pixels.
         keys: whether expressions are weights of shape keys in [0, 1] instead of coefficients.
+        sees_landmarks: whether it looks at a detector's 478 landmarks, too; not in the paper.
     """
 
-    def __init__(self, split: ParameterSplit, width: int = 64, size: int = 224, keys: bool = True):
+    def __init__(
+        self, split: ParameterSplit, width: int = 64, size: int = 224, keys: bool = True, sees_landmarks: bool = False
+    ):
         super().__init__()
         self.parameter_split, self.camera, self.keys = split, CropCamera(size), keys
         self.backbone = resnet50(width=width, outputs=split.total)
         for module in self.backbone.modules():  # blocks start as identities, which trains sooner
             if isinstance(module, Bottleneck):
                 nn.init.zeros_(module.bn3.weight)
-        nn.init.normal_(self.backbone.fc.weight, std=HEAD_SCALE)
-        nn.init.zeros_(self.backbone.fc.bias)
+        self.landmark_encoder = LandmarkEncoder(split.total) if sees_landmarks else None
+        last_layers = [self.backbone.fc] + ([self.landmark_encoder.layers[-1]] if sees_landmarks else [])
+        for layer in last_layers:
+            nn.init.normal_(layer.weight, std=HEAD_SCALE)
+            nn.init.zeros_(layer.bias)
+
+    @property
+    def sees_landmarks(self) -> bool:
+        """Whether `forward` needs landmarks."""
+        return self.landmark_encoder is not None
 
     @classmethod
     def from_facts(cls, facts: dict[str, Any]) -> EyeMotionNetwork:
         """The network that weights belong to, by what they say of it; see `facts`."""
-        return cls(ParameterSplit(**facts["split"]), facts["width"], facts["size"], facts["keys"])
+        split, names = ParameterSplit(**facts["split"]), ("width", "size", "keys", "sees_landmarks")
+        return cls(split, **{name: facts[name] for name in names if name in facts})
 
     def facts(self) -> dict[str, Any]:
         """What `from_facts` reads, JSON values."""
         width = self.backbone.conv1.out_channels
-        return {"split": self.parameter_split.sizes(), "width": width, "size": self.camera.size, "keys": self.keys}
+        return {
+            "split": self.parameter_split.sizes(),
+            "width": width,
+            "size": self.camera.size,
+            "keys": self.keys,
+            "sees_landmarks": self.sees_landmarks,
+        }
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, size, size) float sRGB in [0, 1] to (B, outputs) float32."""
+    def forward(self, image: Tensor, landmarks: Tensor | None = None) -> Tensor:
+        """The raw codes of B crops.
+
+        Args:
+            image: (B, 3, size, size) float sRGB in [0, 1].
+            landmarks: (B, 478, 2) pixels of the crop; only looked at by a network that `sees_landmarks`.
+
+        Returns:
+            (B, outputs) float32.
+        """
         mean, deviation = (image.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_DEVIATION))
-        return self.backbone((image - mean) / deviation).float()
+        outputs = self.backbone((image - mean) / deviation).float()
+        if self.sees_landmarks:
+            outputs = outputs + self.landmark_encoder(landmarks / self.camera.size)
+        return outputs
 
     def decode(self, outputs: Tensor) -> DecodedCodes:
         """(B, outputs) to codes, pose and light. Differentiable."""
@@ -252,11 +282,12 @@ class EyeMotion(ReconstructionMethod):
     def codes(self, image: np.ndarray, face: DetectedFace) -> Codes:
         from backend.eye_landmarks import elam
 
+        eyes = elam(image, face, self.detector)
         crop = align(landmarks68_from_478(face.points), self.network.camera.size)
         picture = torch.from_numpy(crop.image(image)).permute(2, 0, 1)[None].float().div(255)
+        landmarks = torch.from_numpy(crop.points_in(eyes.points))[None].float()
         with torch.inference_mode():
-            found = self.network.decode(self.network(picture.to(self.device)))
-        eyes = elam(image, face, self.detector)
+            found = self.network.decode(self.network(picture.to(self.device), landmarks.to(self.device)))
         rotation, translation = found.rotation[0].double().cpu().numpy(), found.translation[0].double().cpu().numpy()
         height, width = image.shape[:2]
         camera = crop.camera_out(self.network.camera.camera(rotation, translation), width, height)

@@ -53,10 +53,13 @@ def key_names():
     return tuple(name for name in load_face_model("open_head").key_names if name not in BLINK_CORRECTIVES.values())
 
 
-@pytest.fixture(scope="module")
-def network():
+@pytest.fixture(scope="module", params=[False, True], ids=["picture", "picture and landmarks"])
+def network(request):
     torch.manual_seed(0)
-    return EyeMotionNetwork(OPEN_SPLIT, width=4, size=SIZE).eval()
+    network = EyeMotionNetwork(OPEN_SPLIT, width=4, size=SIZE, sees_landmarks=request.param).eval()
+    if request.param:
+        network.landmark_encoder.whiten_as(torch.rand(300, 478, 2))
+    return network
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +88,7 @@ def test_parts_come_in_their_order_and_lose_nothing(sizes):
 
 
 def test_a_network_starts_near_the_mean_face_that_looks_into_the_camera(network):
-    codes = network.decode(network(torch.rand(3, 3, SIZE, SIZE)))
+    codes = network.decode(network(torch.rand(3, 3, SIZE, SIZE), SIZE * torch.rand(3, 478, 2)))
     assert codes.identity.abs().max() < 0.5
     assert codes.expression.max() < 0.1 and codes.expression.min() > 0.02
     points = project(torch.zeros(3, 1, 3), codes.rotation, codes.translation, torch.tensor(CropCamera(SIZE).intrinsics))
@@ -138,6 +141,21 @@ def test_the_codes_of_a_photograph_see_the_head_where_the_face_is(method, astron
     assert width == pytest.approx(np.linalg.norm(eyes[1] - eyes[0]), rel=0.5)
     assert set(codes.closure) == {"left", "right"} and codes.points.shape == (478, 2)
     assert codes.light.shape == (9, 3) and np.isfinite(codes.light).all()
+
+
+def test_a_network_that_sees_landmarks_answers_to_them(astronaut, face):
+    torch.manual_seed(1)
+    network = EyeMotionNetwork(OPEN_SPLIT, width=4, size=SIZE, sees_landmarks=True).eval()
+    network.landmark_encoder.whiten_as(torch.rand(300, 478, 2))
+    again = EyeMotionNetwork.from_facts(network.facts())
+    again.load_state_dict(network.state_dict())
+    picture, points = torch.rand(1, 3, SIZE, SIZE), SIZE * torch.rand(1, 478, 2)
+    assert torch.equal(again.eval()(picture, points), network(picture, points))
+    with torch.autocast("cpu", torch.bfloat16):  # in which a tenth of a pixel would not be seen
+        apart = (network(picture, points + 0.1) - network(picture, points)).abs().max()
+    assert apart > 0
+    older = {name: value for name, value in network.facts().items() if name != "sees_landmarks"}
+    assert not EyeMotionNetwork.from_facts(older).sees_landmarks
 
 
 def test_a_photograph_and_a_part_of_it_have_the_same_codes(method, astronaut):

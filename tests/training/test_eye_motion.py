@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer
 
 from backend.errors import UsageError
 from backend.face_models import load_face_model
+from backend.face_models.open_head import BLINK_CORRECTIVES
 from backend.methods.eye_motion import PAPER_SPLIT, DecodedCodes, EyeMotion, EyeMotionNetwork, Sureness
 from backend.networks.iresnet import IResNet
 from backend.networks.resnet import resnet50
@@ -19,6 +20,7 @@ from backend.weights import load_weights, save_weights
 from tests.face_model_files import write_bfm_front
 from training import ablate
 from training.data.batches import collate
+from training.data.expressions import random_expression
 from training.data.generator import SyntheticPeople
 from training.data.mirroring import Mirror, other_side
 from training.data.pictures import item_of
@@ -26,7 +28,13 @@ from training.evaluation import eye_motion_tables
 from training.evaluation.eye_motion_figures import aperture_errors_mm, scan_summary
 from training.fit import fit
 from training.methods import embedding_files
-from training.methods.eye_motion import EyeMotionSettings, EyeMotionTraining, load_backbone, load_embedding
+from training.methods.eye_motion import (
+    EyeMotionSettings,
+    EyeMotionTraining,
+    detected_examples,
+    load_backbone,
+    load_embedding,
+)
 from training.methods.eye_motion_pictures import picture_grid
 from training.methods.face_rendering import FaceRenderer
 from training.methods.identity_embedding import IdentityEmbeddingSettings, IdentityEmbeddingTraining
@@ -40,7 +48,8 @@ SMALL = {"network.width": 8, "data.size": SIZE, "data.workers": 0, "data.batch_s
 @pytest.fixture(scope="module")
 def batch():
     album = SyntheticPeople(3, SIZE, framing="aligned", pictures_per_person=2)
-    return collate([item_of(album.photograph(index)) for index in range(PICTURES)])
+    batch = collate([item_of(album.photograph(index)) for index in range(PICTURES)])
+    return batch | {"detected": batch["landmarks478"]}
 
 
 def small(preset="open-small", **changes):
@@ -207,8 +216,9 @@ def test_exported_weights_make_the_same_network(method, batch, tmp_path):
     network = EyeMotionNetwork.from_facts(loaded.facts["network"])
     network.load_state_dict({name: value for name, value in loaded.state.items() if not name.startswith("sureness.")})
     method.eval()
+    seen = batch["landmarks478"]
     with torch.no_grad():
-        apart = (network.eval()(batch["image"]) - method.network(batch["image"])).abs().max()
+        apart = (network.eval()(batch["image"], seen) - method.network(batch["image"], seen)).abs().max()
     assert apart < 0.02  # half precision
 
 
@@ -224,6 +234,37 @@ def write_embedding(path):
     facts = {"network": {"blocks": [1, 1, 1, 1], "width": 4, "embedding": 16, "size": 112}}
     save_weights(path, network.state_dict(), "identity-embedding", "open_head", facts)
     return network
+
+
+def test_the_networks_of_ours_see_landmarks_and_the_papers_does_not(method):
+    assert method.network.sees_landmarks and not small(network__sees_landmarks=False).network.sees_landmarks
+    assert not load_settings(EyeMotionSettings, "eye-motion", "paper").network.sees_landmarks
+
+
+def test_a_photograph_of_unknown_people_brings_its_own_landmarks(method, batch):
+    mixed = dict(batch) | {"has_truth": torch.tensor([True, False] * (PICTURES // 2))}
+    seen = method.completed(mixed)["detected"]
+    assert torch.equal(seen[1::2], batch["landmarks478"][1::2])
+    apart = (seen - batch["landmarks478"])[::2].norm(dim=-1)
+    assert 0.1 < apart.mean() < 0.05 * SIZE and torch.isfinite(seen).all()
+
+
+def test_landmarks_alone_tell_a_persons_shape(method):
+    """With a ridge of a few thousand examples; a picture of 96 pixels needs hours for as much."""
+    landmarks = detected_examples(method.detectors, method.model, method.network.camera, 2000) / SIZE
+    generator = np.random.default_rng(0)
+    names = (*method.model.expression_names, *BLINK_CORRECTIVES.values())
+    for _ in range(2000):
+        random_expression(names, generator)
+    generator.normal(0, 1, (2000, 6))  # turns and shifts
+    identity = generator.normal(size=(2000, method.model.identity_size))
+    encoder = method.network.landmark_encoder
+    white = ((landmarks.flatten(1) - encoder.mean) @ encoder.whitening).double().numpy()
+    assert np.allclose(np.cov(white.T), np.eye(white.shape[1]), atol=0.6)
+    known, held_out = white[:1700], white[1700:]
+    taught = np.linalg.solve(known.T @ known + 30 * np.eye(white.shape[1]), known.T @ identity[:1700])
+    left = (held_out @ taught - identity[1700:])[:, :4]
+    assert np.square(left).mean() < 0.75 * np.square(identity[1700:, :4]).mean()
 
 
 def test_the_paper_preset_takes_two_steps_at_full_size(tmp_path):

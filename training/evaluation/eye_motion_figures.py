@@ -44,7 +44,7 @@ def held_out_figures(method: EyeMotionTraining) -> dict[str, float]:
         for number, batch in enumerate(data.val_dataloader()):
             if number == BATCHES:
                 break
-            batch = {name: values.to(method.device) for name, values in batch.items()}
+            batch = method.completed({name: values.to(method.device) for name, values in batch.items()})
             outputs = method.outputs(batch)
             codes = outputs["codes"]
             found = method.model.points("landmarks68", codes.identity, codes.expression)

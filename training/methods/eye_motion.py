@@ -19,10 +19,19 @@ from backend.errors import UsageError
 from backend.face_models import load_face_model
 from backend.face_models.differentiable import DifferentiableModel, differentiable_model
 from backend.face_models.open_head import BLINK_CORRECTIVES
-from backend.methods.eye_motion import EyeMotionNetwork, Sureness, project
+from backend.methods.eye_motion import (
+    CAMERA_DISTANCE_M,
+    FACING,
+    CropCamera,
+    EyeMotionNetwork,
+    Sureness,
+    project,
+    rotation_matrix,
+)
 from backend.methods.method import ParameterSplit
 from backend.rendering.shading import harmonic_basis
 from training.data.batches import SyntheticBatches
+from training.data.detected_landmarks import DetectedLandmarks
 from training.data.expressions import random_expression
 from training.data.mirroring import Mirror
 from training.losses import supervised
@@ -40,6 +49,11 @@ SKIN_CLASSES = (1, 2, 3, 6, 8, 9)
 LIGHT_DIRECTIONS = 64
 POPULATION = 4000
 """Expressions from which the population's mean and spread are taken."""
+EXAMPLE_TURNS = (0.15, 0.45, 0.12)
+"""Radians about the axes of a head: deviations of examples from which landmarks are whitened; nodding, turning,
+tilting."""
+EXAMPLE_SHIFTS_M = (0.004, 0.004, 0.05)
+EXAMPLES_AT_ONCE = 200
 LEAST_PEOPLE = 40
 """Pictures below which a validation says nothing of how sure the network is."""
 
@@ -49,12 +63,15 @@ class EyeMotionNetworkSettings(NetworkSettings):
 
     Attributes:
         width: of the ResNet-50, 64 in the paper.
+        sees_landmarks: whether the network is given a detector's landmarks beside the picture; not in the paper. Of
+            synthetic people they are made up with that detector's errors, see `training.data.detected_landmarks`.
         light: outputs for light: 9 of white light as in the paper, or 27.
         initial_weights: file with a state dict of torchvision's names to begin from, or None.
         embedding: of the perceptual loss: the name of shipped weights or a file of an ArcFace network, or None.
     """
 
     width: int = Field(64, ge=4)
+    sees_landmarks: bool = False
     light: Literal[9, 27] = 27
     initial_weights: str | None = None
     embedding: str | None = None
@@ -124,7 +141,12 @@ class EyeMotionTraining(TrainingMethod):
             settings.network.width,
             settings.data.size,
             self.model.expression_is_bounded,
+            settings.network.sees_landmarks,
         ).to(memory_format=torch.channels_last)
+        if settings.network.sees_landmarks:
+            self.detectors = landmark_detectors(self.model)
+            examples = detected_examples(self.detectors, self.model, self.network.camera)
+            self.network.landmark_encoder.whiten_as(examples / self.network.camera.size)
         if settings.network.initial_weights:
             load_backbone(self.network, Path(settings.network.initial_weights))
         self.renderer = FaceRenderer(self.model, self.network.camera)
@@ -144,7 +166,8 @@ class EyeMotionTraining(TrainingMethod):
         self._held_out: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def outputs(self, batch: Batch) -> Outputs:
-        raw = self.network(batch["image"].contiguous(memory_format=torch.channels_last))
+        image = batch["image"].contiguous(memory_format=torch.channels_last)
+        raw = self.network(image, batch["detected"] if self.network.sees_landmarks else None)
         with torch.autocast(raw.device.type, enabled=False):
             codes = self.network.decode(raw)
             points = self.model.points("landmarks68", codes.identity, codes.expression)
@@ -218,19 +241,30 @@ class EyeMotionTraining(TrainingMethod):
         return held_out_figures(self)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Half of the pictures of a training are seen in a mirror.
+        """Half of the pictures of a training are seen in a mirror."""
+        if self.truth_is_of_model and self.trainer.training:
+            batch = self.mirror(batch, torch.rand(len(batch["image"]), device=batch["image"].device) < 0.5)
+        return self.completed(batch)
+
+    def completed(self, batch: Batch) -> Batch:
+        """A batch with the landmarks that its pictures do not bring.
 
         The 68 points of the open head are not quite each other's mirror images, so they are taken from the head anew;
-        of every picture, so that shards stay right when the head's points are mended.
+        of every picture, so that shards stay right when the head's points are mended. For a network that sees
+        landmarks there is "detected", (B, 478, 2) pixels.
         """
         if not self.truth_is_of_model:
             return batch
-        if self.trainer.training:
-            batch = self.mirror(batch, torch.rand(len(batch["image"]), device=batch["image"].device) < 0.5)
         points = self.model.points("landmarks68", batch["identity"], batch["key_weights"])
         landmarks = project(points, batch["rotation"], batch["translation"], batch["intrinsics"])
         known = supervised.known_pictures(batch)[:, None, None]
-        return batch | {"landmarks68": torch.where(known, landmarks, batch["landmarks68"])}
+        added = {"landmarks68": torch.where(known, landmarks, batch["landmarks68"])}
+        if self.network.sees_landmarks:
+            vertices = self.model.vertices(batch["identity"], batch["key_weights"])
+            detector = self.detectors[int(torch.randint(len(self.detectors), ()))]
+            detected = detector(vertices, *self._pose_or_any(batch))
+            added["detected"] = torch.where(known, detected, batch["landmarks478"])
+        return batch | added
 
     def on_validation_epoch_start(self) -> None:
         self._held_out = []
@@ -253,10 +287,14 @@ class EyeMotionTraining(TrainingMethod):
 
     def _true_pose(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Of the crop's camera. A picture without truth has a pose of zeros and gets one that is not used."""
+        return supervised.crop_pose(*self._pose_or_any(batch), self.network.camera.intrinsics)
+
+    def _pose_or_any(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotation, translation and intrinsics; harmless ones of pictures whose pose nobody knows."""
         known = supervised.known_pictures(batch)
         translation = torch.where(known[:, None], batch["translation"], batch["translation"].new_tensor([0.0, 0, 1]))
         intrinsics = torch.where(known[:, None], batch["intrinsics"], torch.ones_like(batch["intrinsics"]))
-        return supervised.crop_pose(batch["rotation"], translation, intrinsics, self.network.camera.intrinsics)
+        return batch["rotation"], translation, intrinsics
 
     def _supervised_terms(self, batch: Batch, outputs: Outputs) -> dict[str, Any]:
         codes, known = outputs["codes"], supervised.known_pictures(batch)
@@ -328,6 +366,39 @@ def expression_population(model: DifferentiableModel) -> tuple[Tensor, Tensor]:
     weights = np.stack([random_expression(names, generator).weights for _ in range(POPULATION)])
     weights = torch.from_numpy(weights[:, : model.expression_size])
     return weights.mean(0), weights.std(0)
+
+
+def landmark_detectors(model: DifferentiableModel) -> torch.nn.ModuleList:
+    """The detectors that a network which sees landmarks learns with. Raises UsageError for other face models."""
+    if model.name != "open_head":
+        raise UsageError(
+            "landmarks-of-another-model",
+            "Where a detector's landmarks lie is known on the open head only. Set network.sees_landmarks=false.",
+        )
+    return DetectedLandmarks.of_all_detectors()
+
+
+def detected_examples(
+    detectors: torch.nn.ModuleList, model: DifferentiableModel, camera: CropCamera, count: int = POPULATION
+) -> Tensor:
+    """(count, 478, 2) pixels: landmarks of random people in crops, always the same."""
+    generator = np.random.default_rng(0)
+    names = (*model.expression_names, *BLINK_CORRECTIVES.values())
+    keys = np.stack([random_expression(names, generator).weights for _ in range(count)])[:, : model.expression_size]
+    turns = generator.normal(0, EXAMPLE_TURNS, (count, 3))
+    shifts = generator.normal(0, EXAMPLE_SHIFTS_M, (count, 3)) + [0, 0, CAMERA_DISTANCE_M]
+    identity = generator.normal(size=(count, model.identity_size))
+    found = []
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        intrinsics = torch.tensor(camera.intrinsics).expand(count, 4)
+        parts = (torch.from_numpy(values).float().split(EXAMPLES_AT_ONCE) for values in (identity, keys, turns, shifts))
+        for number, (person, expression, turn, shift) in enumerate(zip(*parts, strict=True)):
+            vertices = model.vertices(person, expression.float())
+            rotation = torch.tensor(FACING) @ rotation_matrix(turn)
+            detector = detectors[number % len(detectors)]
+            found.append(detector(vertices, rotation, shift, intrinsics[: len(person)]))
+    return torch.cat(found)
 
 
 def shape_grams(model: DifferentiableModel) -> tuple[Tensor, Tensor]:
