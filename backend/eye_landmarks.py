@@ -5,7 +5,8 @@ Where the eye-state detector and the landmarks of an eye disagree, the landmarks
 - "published": y of every upper lid point becomes (1 - P) y_upper + P y_lower. It moves along the picture's own y axis,
   whatever the roll of the head, shuts eyes only half-way where P is not quite 1, and cannot open an eye.
 - "own-axis": along the eye's own up direction the lids get the gap of an open eye times (1 - closure); both lids move,
-  as lids do, and an eye can be opened again.
+  as lids do, and an eye can be opened again: as wide as the other one where that is open and was right, else no
+  wider than an open eye has to be, since landmarks take narrow eyes for shut ones.
 
 The paper does not say when landmarks disagree. Here the eye aspect ratio decides (Soukupova & Cech, CVWW 2016).
 Left and right are the subject's own.
@@ -41,6 +42,8 @@ Rule = Literal["published", "own-axis"]
 
 SHUT_BELOW_RATIO = 0.2
 """The customary limit of the eye aspect ratio, never tuned."""
+SHUT_ABOVE = 0.5
+"""A closure; see `backend.methods.eye_states.EyeState`."""
 OPEN_GAPS = (0.103, 0.190, 0.281, 0.336, 0.307, 0.205, 0.087)
 """Gaps between the seven pairs of lid points of an open eye, over the eye's width, from the outer corner to the inner:
 medians over 272 open eyes of the CC-BY training photographs."""
@@ -140,9 +143,10 @@ def adjust_eye_landmarks(
 
     Args:
         points: (68, 2) iBUG's or (478, 2) MediaPipe's, pixels.
-        closure: 0 open to 1 shut, {"left", "right"}; for the published rule the detector's P.
+        closure: 0 open to 1 shut, {"left", "right"}, above 0.5 of eyes that count as shut; for the published rule the
+            detector's P.
         rule: see the module.
-        sides: whose lids are moved.
+        sides: whose lids are moved, since they were wrong.
 
     Returns:
         A new array of the same shape, float64.
@@ -161,11 +165,22 @@ def adjust_eye_landmarks(
             upper, lower = list(eye.upper), list(eye.lower)
             result[upper, 1] = (1 - closure[side]) * result[upper, 1] + closure[side] * result[lower, 1]
         else:
-            _along_own_axis(result, eye, side, closure[side])
+            other = SIDES[1 - SIDES.index(side)]
+            other_ratio = 0.0 if other in sides else eye_aspect_ratio(points, other)
+            _along_own_axis(result, eye, side, _openness(eye, closure[side], other_ratio))
     return result
 
 
-def _along_own_axis(points: np.ndarray, eye: EyePoints, side: str, closure: float) -> None:
+def _openness(eye: EyePoints, closure: float, other_ratio: float) -> float:
+    """What the gap is to be, over the population's open one; `other_ratio`: of the other eye, 0 if it was wrong."""
+    if closure > SHUT_ABOVE:
+        return 1 - closure
+    open_ratio = float(np.mean([eye.open_gaps[pair] for pair in eye.measured]))
+    least = SHUT_BELOW_RATIO / open_ratio
+    return max(least, (1 - closure) * other_ratio / open_ratio)
+
+
+def _along_own_axis(points: np.ndarray, eye: EyePoints, side: str, openness: float) -> None:
     upper, lower = list(eye.upper), list(eye.lower)
     # From the corner on the picture's left, as it is on an upright face, to the other: so "down" is the face's own.
     first, second = (eye.inner, eye.outer) if side == "left" else (eye.outer, eye.inner)
@@ -173,6 +188,6 @@ def _along_own_axis(points: np.ndarray, eye: EyePoints, side: str, closure: floa
     width = max(float(np.linalg.norm(across)), 1e-9)
     down = np.array([-across[1], across[0]]) / width
     gap = (points[lower] - points[upper]) @ down
-    excess = (gap - (1 - closure) * width * np.array(eye.open_gaps))[:, None]
+    excess = (gap - openness * width * np.array(eye.open_gaps))[:, None]
     points[upper] += UPPER_SHARE * excess * down
     points[lower] -= (1 - UPPER_SHARE) * excess * down

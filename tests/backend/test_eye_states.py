@@ -8,7 +8,6 @@ from backend.detection import DetectedFace, detect_faces
 from backend.eye_crops import CROP_HEIGHT, CROP_WIDTH, EYE_WIDTHS, crop_eye, eye_region, face_picture
 from backend.eye_landmarks import (
     EYES,
-    OPEN_GAPS,
     adjust_eye_landmarks,
     disagreeing,
     elam,
@@ -116,7 +115,19 @@ def test_the_published_rule_cannot_open_an_eye_and_the_own_axis_can():
     assert eye_aspect_ratio(adjust_eye_landmarks(points, opened, "published"), "left") < 0.2
     found = adjust_eye_landmarks(points, opened, "own-axis")
     assert np.allclose(found, eye_landmarks(478, 1.0), atol=6)
-    assert np.isclose(eye_aspect_ratio(found, "left"), np.mean(OPEN_GAPS[1:6]), rtol=0.02)
+    assert np.isclose(eye_aspect_ratio(found, "left"), 0.2, rtol=0.02)  # no wider than an open eye has to be
+
+
+def test_an_eye_is_opened_as_wide_as_the_other_one_that_was_right():
+    points, wide = eye_landmarks(478, 0.02), eye_landmarks(478, 1.2)
+    left = EYES[478]["left"]
+    shut_left = wide.copy()
+    shut_left[list(left.upper + left.lower)] = points[list(left.upper + left.lower)]
+    found = adjust_eye_landmarks(shut_left, {"left": 0.0, "right": 0.0}, "own-axis", ("left",))
+    assert eye_aspect_ratio(found, "left") == pytest.approx(eye_aspect_ratio(wide, "right"), rel=0.05)
+    assert np.array_equal(
+        np.delete(found, list(left.upper + left.lower), 0), np.delete(shut_left, list(left.upper + left.lower), 0)
+    )
 
 
 @pytest.mark.parametrize("roll", [0.0, 0.6, np.pi / 2, -2.5])
@@ -125,8 +136,8 @@ def test_along_the_own_axis_lids_meet_at_any_roll(count, roll):
     found = adjust_eye_landmarks(eye_landmarks(count, 1.0, roll), {"left": 1.0, "right": 1.0}, "own-axis")
     for side in SIDES:
         assert eye_aspect_ratio(found, side) < 1e-9
-    half = adjust_eye_landmarks(eye_landmarks(count, 1.0, roll), {"left": 0.5, "right": 0.5}, "own-axis")
-    assert np.isclose(eye_aspect_ratio(half, "left"), eye_aspect_ratio(eye_landmarks(count, 0.5), "left"))
+    slit = adjust_eye_landmarks(eye_landmarks(count, 1.0, roll), {"left": 0.6, "right": 0.6}, "own-axis")
+    assert np.isclose(eye_aspect_ratio(slit, "left"), eye_aspect_ratio(eye_landmarks(count, 0.4), "left"))
 
 
 def test_the_published_rule_bends_a_rolled_eye_and_the_own_axis_does_not():

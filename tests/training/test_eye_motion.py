@@ -24,7 +24,7 @@ from training.data.expressions import random_expression
 from training.data.generator import SyntheticPeople
 from training.data.mirroring import Mirror, other_side
 from training.data.pictures import item_of
-from training.evaluation import eye_motion_tables
+from training.evaluation import eye_motion_figures, eye_motion_tables
 from training.evaluation.eye_motion_figures import aperture_errors_mm, scan_summary
 from training.fit import fit
 from training.methods import embedding_files
@@ -234,6 +234,16 @@ def write_embedding(path):
     facts = {"network": {"blocks": [1, 1, 1, 1], "width": 4, "embedding": 16, "size": 112}}
     save_weights(path, network.state_dict(), "identity-embedding", "open_head", facts)
     return network
+
+
+@pytest.mark.parametrize("sees_landmarks", [True, False])
+def test_figures_of_an_ablation_are_taken_over_people_held_out(sees_landmarks, monkeypatch):
+    monkeypatch.setattr(eye_motion_figures, "BATCHES", 3)
+    torch.manual_seed(0)
+    figures = eye_motion_figures.held_out_figures(small(network__sees_landmarks=sees_landmarks).eval())
+    assert (figures["pictures"], figures["people"]) == (6, 3)  # fresh people are met two pictures at a time
+    assert 0.5 < figures["scan_median_mm"] < 4 and 0.3 < figures["lid_aperture_error_mm"] < 15
+    assert figures["landmark_error_px"] > 2
 
 
 def test_the_networks_of_ours_see_landmarks_and_the_papers_does_not(method):
