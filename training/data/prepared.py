@@ -7,8 +7,7 @@ that a face whose labels are there is whole).
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -16,6 +15,7 @@ import numpy as np
 
 from backend.aligned_crop import AlignedCrop
 from backend.errors import UsageError
+from training.data import description
 from training.data.pictures import Item, in_crop
 
 DESCRIPTION = "prepared.json"
@@ -79,7 +79,7 @@ def describe(folder: Path, settings: PreparedSettings) -> None:
             )
         return
     (folder / FACES).mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"format": FORMAT, **asdict(settings)}, indent=1) + "\n", "utf-8")
+    description.write_description(path, FORMAT, settings)
 
 
 def read_description(folder: Path) -> PreparedSettings:
@@ -89,11 +89,8 @@ def read_description(folder: Path) -> PreparedSettings:
         UsageError: "not-prepared": it is no folder of `python3 -m training prepare`.
     """
     try:
-        content = json.loads((Path(folder) / DESCRIPTION).read_text("utf-8"))
-        if content.pop("format") != FORMAT:
-            raise ValueError("another format")
-        return PreparedSettings(**content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return description.read_description(Path(folder) / DESCRIPTION, FORMAT, PreparedSettings)
+    except (OSError, ValueError) as error:
         raise UsageError(
             "not-prepared",
             f"{folder} is no folder of prepared photographs ({DESCRIPTION}: {error}). Expected:\n"

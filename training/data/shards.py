@@ -28,6 +28,7 @@ from tqdm import tqdm
 from webdataset import TarWriter
 
 from backend.errors import UsageError
+from training.data import description
 from training.data.disk import in_words
 from training.data.sample import Sample
 
@@ -161,9 +162,7 @@ def _describe(folder: Path, settings: ShardSettings) -> None:
                 "settings.",
             )
         return
-    draft = path.with_suffix(f".{os.getpid()}.part")
-    draft.write_text(json.dumps({"format": FORMAT, **asdict(settings)}, indent=1) + "\n", "utf-8")
-    draft.replace(path)
+    description.write_description(path, FORMAT, settings)
 
 
 def read_description(folder: Path) -> ShardSettings:
@@ -172,13 +171,9 @@ def read_description(folder: Path) -> ShardSettings:
     Raises:
         UsageError: "no-shards": there is no such folder, or it is not one of shards.
     """
-    path = Path(folder) / DESCRIPTION
     try:
-        content = json.loads(path.read_text("utf-8"))
-        if content.pop("format") != FORMAT:
-            raise ValueError("another format")
-        return ShardSettings(**content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return description.read_description(Path(folder) / DESCRIPTION, FORMAT, ShardSettings)
+    except (OSError, ValueError) as error:
         raise UsageError(
             "no-shards",
             f"{folder} is no folder of shards ({DESCRIPTION}: {error}). Expected:\n"
