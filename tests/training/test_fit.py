@@ -190,6 +190,21 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path: Pat
     assert losses_of(tmp_path / "a") == losses_of(tmp_path / "b") != losses_of(tmp_path / "c")
 
 
+def test_chance_in_the_preparation_of_a_batch_is_other_in_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    drawn = []
+
+    def prepared(self, batch):
+        drawn.append((self.training, float(torch.rand(()))))
+        return batch
+
+    monkeypatch.setattr(TinyMethod, "prepared", prepared)
+    fit("tiny", "small", overrides={"training.max_steps": 6, "training.validate_every": 2}, output=tmp_path / "run")
+    assert len({value for training, value in drawn if training}) == 6
+    before = list(drawn)
+    fit("tiny", "small", overrides={"training.max_steps": 6, "training.validate_every": 0}, output=tmp_path / "other")
+    assert [pair for pair in before if pair[0]] == [pair for pair in drawn[len(before) :] if pair[0]]
+
+
 def test_a_loss_without_weight_is_not_computed(tmp_path: Path):
     fit("tiny", "small", overrides={"losses.size": 0, "training.max_steps": 2}, output=tmp_path / "run")
     names = {name for _, name, _ in read_rows(tmp_path / "run" / "metrics.csv")}

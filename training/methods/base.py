@@ -35,7 +35,7 @@ class TrainingMethod(LightningModule):
         learns_from: what the shipped weights are trained on, and under which licences, for their model card.
         settings: of this run.
         minutes: of training so far, resumed parts included; set by the run's clock, 0 before.
-        shown: step and outputs of the batch that is to be drawn next, or None.
+        shown: step, prepared batch and outputs of the batch that is to be drawn next, or None.
     """
 
     name: ClassVar[str]
@@ -46,10 +46,18 @@ class TrainingMethod(LightningModule):
         super().__init__()
         self.settings = settings
         self.minutes = 0.0
-        self.shown: tuple[int, Outputs] | None = None
+        self.shown: tuple[int, Batch, Outputs] | None = None
         self._schedule: torch.optim.lr_scheduler.LambdaLR | None = None
 
     # What a method implements.
+
+    def prepared(self, batch: Batch) -> Batch:
+        """What a batch becomes before anything else, on the network's device; `self.training` says what it is for.
+
+        Here is the place for chance. Lightning's hooks at the transfer of a batch are not: what they draw comes again
+        in every step, since they run before the step's own random state is there.
+        """
+        return batch
 
     def outputs(self, batch: Batch) -> Outputs:
         """What the network makes of a batch, as `losses`, `metrics` and `pictures` need it."""
@@ -97,6 +105,7 @@ class TrainingMethod(LightningModule):
     # What Lightning calls.
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        batch = self.prepared(batch)
         outputs = self.outputs(batch)
         losses = self._wanted(self.losses(batch, outputs))
         total = self.weighted_total(losses)
@@ -107,16 +116,17 @@ class TrainingMethod(LightningModule):
         every = self.settings.training.log_pictures_every
         # a step that is made of several batches is drawn once, of its first
         if every and self.global_step % every == 0 and batch_index % self.settings.training.accumulate == 0:
-            self.shown = (self.global_step, outputs)
+            self.shown = (self.global_step, batch, outputs)
         return total
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
+        batch = self.prepared(batch)
         outputs = self.outputs(batch)
         losses = self._wanted(self.losses(batch, outputs))
         measured = {"total": self.weighted_total(losses), **losses, **self.metrics(batch, outputs)}
         self._write_down("validation", measured, batch)
         if batch_index == 0:
-            self.shown = (self.global_step, outputs)
+            self.shown = (self.global_step, batch, outputs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[MARK] = {"method": self.name, "face_model": self.face_model_name, "minutes": self.minutes}

@@ -165,6 +165,32 @@ class EyeMotionTraining(TrainingMethod):
         self._embedding = (load_embedding(settings.network.embedding),) if self.wants("perceptual") else ()
         self._held_out: list[tuple[Tensor, Tensor, Tensor]] = []
 
+    def prepared(self, batch: Batch) -> Batch:
+        """Half of the pictures of a training are seen in a mirror."""
+        if self.truth_is_of_model and self.training:
+            batch = self.mirror(batch, torch.rand(len(batch["image"]), device=batch["image"].device) < 0.5)
+        return self.completed(batch)
+
+    def completed(self, batch: Batch) -> Batch:
+        """A batch with the landmarks that its pictures do not bring.
+
+        The 68 points of the open head are not quite each other's mirror images, so they are taken from the head anew;
+        of every picture, so that shards stay right when the head's points are mended. For a network that sees
+        landmarks there is "detected", (B, 478, 2) pixels.
+        """
+        if not self.truth_is_of_model:
+            return batch
+        points = self.model.points("landmarks68", batch["identity"], batch["key_weights"])
+        landmarks = project(points, batch["rotation"], batch["translation"], batch["intrinsics"])
+        known = supervised.known_pictures(batch)[:, None, None]
+        added = {"landmarks68": torch.where(known, landmarks, batch["landmarks68"])}
+        if self.network.sees_landmarks:
+            vertices = self.model.vertices(batch["identity"], batch["key_weights"])
+            detector = self.detectors[int(torch.randint(len(self.detectors), ()))]
+            detected = detector(vertices, *self._pose_or_any(batch))
+            added["detected"] = torch.where(known, detected, batch["landmarks478"])
+        return batch | added
+
     def outputs(self, batch: Batch) -> Outputs:
         image = batch["image"].contiguous(memory_format=torch.channels_last)
         raw = self.network(image, batch["detected"] if self.network.sees_landmarks else None)
@@ -239,32 +265,6 @@ class EyeMotionTraining(TrainingMethod):
         from training.evaluation.eye_motion_figures import held_out_figures
 
         return held_out_figures(self)
-
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Half of the pictures of a training are seen in a mirror."""
-        if self.truth_is_of_model and self.trainer.training:
-            batch = self.mirror(batch, torch.rand(len(batch["image"]), device=batch["image"].device) < 0.5)
-        return self.completed(batch)
-
-    def completed(self, batch: Batch) -> Batch:
-        """A batch with the landmarks that its pictures do not bring.
-
-        The 68 points of the open head are not quite each other's mirror images, so they are taken from the head anew;
-        of every picture, so that shards stay right when the head's points are mended. For a network that sees
-        landmarks there is "detected", (B, 478, 2) pixels.
-        """
-        if not self.truth_is_of_model:
-            return batch
-        points = self.model.points("landmarks68", batch["identity"], batch["key_weights"])
-        landmarks = project(points, batch["rotation"], batch["translation"], batch["intrinsics"])
-        known = supervised.known_pictures(batch)[:, None, None]
-        added = {"landmarks68": torch.where(known, landmarks, batch["landmarks68"])}
-        if self.network.sees_landmarks:
-            vertices = self.model.vertices(batch["identity"], batch["key_weights"])
-            detector = self.detectors[int(torch.randint(len(self.detectors), ()))]
-            detected = detector(vertices, *self._pose_or_any(batch))
-            added["detected"] = torch.where(known, detected, batch["landmarks478"])
-        return batch | added
 
     def on_validation_epoch_start(self) -> None:
         self._held_out = []

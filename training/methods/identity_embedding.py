@@ -95,7 +95,7 @@ class IdentityEmbeddingTraining(TrainingMethod):
         outputs = self.outputs(batch)
         self._write_down("validation", self.metrics(batch, outputs), batch)
         if batch_index == 0:
-            self.shown = (self.global_step, outputs)
+            self.shown = (self.global_step, batch, outputs)
 
     def metrics(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         direction = functional.normalize(outputs["embedding"])

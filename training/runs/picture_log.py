@@ -28,7 +28,7 @@ class PictureLog(Callback):
         self, trainer: Trainer, pl_module: TrainingMethod, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if pl_module.shown is not None:
-            self._write(trainer, pl_module, batch, "train")
+            self._write(trainer, pl_module, "train")
 
     def on_validation_batch_end(
         self,
@@ -40,10 +40,10 @@ class PictureLog(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if pl_module.shown is not None:
-            self._write(trainer, pl_module, batch, "validation")
+            self._write(trainer, pl_module, "validation")
 
-    def _write(self, trainer: Trainer, method: TrainingMethod, batch: Any, stage: str) -> None:
-        (step, outputs), method.shown = method.shown, None
+    def _write(self, trainer: Trainer, method: TrainingMethod, stage: str) -> None:
+        (step, batch, outputs), method.shown = method.shown, None
         step = step if self.step is None else self.step
         if not trainer.is_global_zero:
             return
