@@ -23,7 +23,7 @@ from backend.eye_crops import CORNERS, SIDES
 from backend.face_mesh_points import LEFT_LOWER_LID, LEFT_UPPER_LID, RIGHT_LOWER_LID, RIGHT_UPPER_LID
 from backend.face_models import load_face_model
 from training.data.eye_crops import CropCounts, EyeCrops, crops_of
-from training.data.fitted_portraits import FittedPortrait, PortraitFitter
+from training.data.fitted_portraits import KEPT_AS, FittedPortrait, PortraitFitter
 from training.data.generator import SyntheticPeople
 from training.data.photographed_people import PhotographedPeople
 from training.data.sample import Sample
@@ -84,7 +84,7 @@ class CropRecipe:
         found = []
         photographs = photographs_in(self.photographs) if self.photographs is not None else []
         for kind, count in (("edited", self.edited), ("photographed", self.photographed)):
-            folder = self.folder / f"{kind}-{self.seed}-{count}"
+            folder = self.folder / f"{kind}-{KEPT_AS}-{self.seed}-{count}"
             if count > 0:
                 found += [
                     CropPart(folder / f"{path.stem}.npz", kind, number, path) for number, path in enumerate(photographs)

@@ -20,11 +20,14 @@ from backend.lid_rig import LINING, SIDES
 from backend.rendering.camera import Camera
 from backend.rendering.interpolation import barycentric_interpolate, sample_texture
 from backend.rendering.shading import HarmonicLight, harmonic_basis, rasterize_with, srgb_to_linear, vertex_normals
+from training.data.plain_lids import with_plain_lids
 
 logger = logging.getLogger(__name__)
 
 TEXTURE_SIZE = 1024
 PICTURE_SIZE = 320
+KEPT_AS = 2
+"""Raised when portraits are fitted otherwise than those that somebody's cache may hold."""
 FACE_SHARE = 0.55
 """Of the picture's side that the fitted face takes."""
 LIGHT_RIDGE = 0.02
@@ -40,7 +43,7 @@ class FittedPortrait:
         name: of the file. image: (S, S, 3) uint8 sRGB, cut to the face.
         camera: of the cut picture.
         neutral: (V, 3) float32 metres; key_weights: by name, what the face does.
-        texture: (T, T, 3) uint8 sRGB albedo.
+        texture: (T, T, 3) uint8 sRGB albedo; the lids are of plain skin, see `plain_lids`.
         light: (9, 3) float32, `HarmonicLight.coefficients`.
     """
 
@@ -72,7 +75,7 @@ class PortraitFitter:
         """
         stored = None
         if self.cache is not None:
-            stored = self.cache / f"{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}.npz"
+            stored = self.cache / f"{path.stem}_{KEPT_AS}_{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}.npz"
             if stored.is_file():
                 return self._load(stored, path.name)
         portrait = self._fit(path)
@@ -93,6 +96,7 @@ class PortraitFitter:
         weights = {name: float(w) for name, w in zip(names, found.key_weights, strict=True) if w > 0}
         drawn = Drawing(self.model, found.posed, camera)
         light = drawn.nearest_light(cut, texture)
+        texture = with_plain_lids(self.model, texture)
         return FittedPortrait(path.name, cut, camera, head.neutral, weights, texture, light)
 
     @staticmethod
