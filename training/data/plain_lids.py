@@ -15,7 +15,8 @@ from backend.rendering.uv_baking import texel_map
 from backend.texture_evidence import smoothstep
 
 UPPER_M, LOWER_M = (0.008, 0.013), (0.0025, 0.006)
-"""From the margin: up to the first everything is replaced, from the second on nothing."""
+"""From the margin: up to the first everything is replaced, from the second on nothing; at the
+corners something between."""
 REACHES = (0.004, 0.008, 0.016, 0.032)
 """Of the texture's side: how far skin is fetched from, the nearest where there is enough of it."""
 ENOUGH = 0.1
@@ -33,7 +34,7 @@ def with_plain_lids(model: OpenHead, texture: np.ndarray) -> np.ndarray:
     """
     size = len(texture)
     masks = _in_texture(model, np.stack([_lids(model), _skin_to_take(model)], axis=1), size)
-    replaced, trusted = masks[..., 0], (masks[..., 1] * (masks[..., 0] < 0.02)).astype(np.float32)
+    replaced, trusted = masks[..., 0], ((masks[..., 1] > 0.98) & (masks[..., 0] < 0.02)).astype(np.float32)
     colours = texture.astype(np.float32)
     filled, missing = np.zeros_like(colours), np.ones((size, size, 1), np.float32)
     for reach in REACHES:
@@ -54,10 +55,10 @@ def _lids(model: OpenHead) -> np.ndarray:
         result[eye.loop] = 1.0
         skin = eye.kind == SKIN
         upper = eye.share[skin, 1 : eye.outer].sum(axis=1)
-        distance = eye.distance[skin]
-        result[eye.followers[skin]] = 1 - (
-            upper * smoothstep(*UPPER_M, distance) + (1 - upper) * smoothstep(*LOWER_M, distance)
+        low, high = (
+            upper * of_upper + (1 - upper) * of_lower for of_upper, of_lower in zip(UPPER_M, LOWER_M, strict=True)
         )
+        result[eye.followers[skin]] = 1 - smoothstep(low, high, eye.distance[skin])
     return result
 
 
