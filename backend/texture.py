@@ -18,6 +18,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from backend.face_models.morphable_model import MorphableModel
+from backend.lid_texture import open_share, with_plain_lids
 from backend.rendering.shading import vertex_normals
 from backend.texture_evidence import Evidence, HeadRegions, TextureView, smoothstep
 from backend.texture_parts import paint_parts, part_texels
@@ -69,6 +70,9 @@ def build_albedo(model: MorphableModel, views: list[TextureView], size: int = 20
     regions = HeadRegions.of(model)
     evidence = [Evidence(model, regions, view) for view in views]
     texture = _Skin(model, regions, evidence, size).paint()
+    if views and hasattr(model, "rig_of"):
+        rig = model.rig_of(model.mean)
+        texture = with_plain_lids(model, texture, rig, open_share(model, rig, [view.vertices for view in views]))
     paint_parts(model, texture, evidence)
     return texture
 

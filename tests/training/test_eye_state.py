@@ -14,15 +14,13 @@ from backend.detection import detect_faces
 from backend.errors import UsageError
 from backend.eye_crops import crop_eye, eye_region
 from backend.face_models import load_face_model
-from backend.lid_rig import SIDES, SKIN
 from backend.picture_regions import Picture
-from training.data import eye_crop_files, plain_lids
+from training.data import eye_crop_files
 from training.data.eye_batches import EyeCropData, EyeCropDataset, collate_plain, is_held_out
 from training.data.eye_crop_files import CropRecipe, eyes_of_sample, make_missing, photographs_in
 from training.data.eye_crops import CropCounts, EyeCrops, crops_of, cut_eyes, spoilt
 from training.data.fitted_portraits import PortraitFitter
 from training.data.photographed_people import PhotographedPeople
-from training.data.plain_lids import with_plain_lids
 from training.data.shut_photographs import PortraitEditor, person_of
 from training.evaluation import elam
 from training.evaluation.elam import Confusion, ElamFigures, KnownEyes
@@ -52,29 +50,6 @@ def test_a_fitted_photograph_is_read_back_as_it_was(tmp_path, editor, monkeypatc
         assert (getattr(again, name) == getattr(editor.portrait, name)).all()
     assert again.key_weights == editor.portrait.key_weights
     assert np.allclose(again.camera.project(again.neutral), editor.portrait.camera.project(editor.portrait.neutral))
-
-
-def test_what_a_photograph_shows_of_an_open_lid_is_not_on_the_shut_one(editor):
-    model = editor.model
-    skin, striped = np.full((512, 512, 3), (180, 140, 120), np.uint8), np.zeros((len(model.mean), 1))
-    for side in SIDES:  # lashes and the fold of the upper lid
-        eye = model.rig.eye(side)
-        upper = eye.share[:, 1 : eye.outer].sum(axis=1) > 0.5
-        striped[eye.followers[(eye.kind == SKIN) & upper & (eye.distance < 0.006)]] = 1
-    stripes = plain_lids._in_texture(model, striped, 512)
-    texture = (skin * (1 - 0.8 * stripes)).astype(np.uint8)
-    texture[model_brows(model) > 0.5] = 30
-    found = with_plain_lids(model, texture)
-    on_lid = stripes[..., 0] > 0.5
-    left = np.abs(found[on_lid].astype(int) - skin[on_lid]).max(axis=1)
-    assert on_lid.sum() > 200 and np.percentile(left, 95) < 15  # of 144
-    changed = np.abs(found.astype(int) - texture).max(axis=2) > 3
-    assert not (changed & (model_brows(model) > 0.5)).any()
-    assert changed.mean() < 0.05
-
-
-def model_brows(model):
-    return plain_lids._in_texture(model, model.masks["brows"].astype(np.float32)[:, None], 512)[..., 0]
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from backend.errors import PhotoError
 from backend.face_models.morphable_model import split_quads
 from backend.face_models.open_head import OpenHead
 from backend.lid_rig import LINING, SIDES
+from backend.lid_texture import with_plain_lids
 from backend.rendering.camera import Camera
 from backend.rendering.interpolation import barycentric_interpolate, sample_texture
 from backend.rendering.shading import HarmonicLight, harmonic_basis, rasterize_with, srgb_to_linear, vertex_normals
-from training.data.plain_lids import with_plain_lids
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class FittedPortrait:
         name: of the file. image: (S, S, 3) uint8 sRGB, cut to the face.
         camera: of the cut picture.
         neutral: (V, 3) float32 metres; key_weights: by name, what the face does.
-        texture: (T, T, 3) uint8 sRGB albedo; the lids are of plain skin, see `plain_lids`.
+        texture: (T, T, 3) uint8 sRGB albedo; the lids are of plain skin, see `backend.lid_texture`.
         light: (9, 3) float32, `HarmonicLight.coefficients`.
     """
 
@@ -96,7 +96,7 @@ class PortraitFitter:
         weights = {name: float(w) for name, w in zip(names, found.key_weights, strict=True) if w > 0}
         drawn = Drawing(self.model, found.posed, camera)
         light = drawn.nearest_light(cut, texture)
-        texture = with_plain_lids(self.model, texture)
+        texture = with_plain_lids(self.model, texture, self.model.rig, keeps_lash_line=False)
         return FittedPortrait(path.name, cut, camera, head.neutral, weights, texture, light)
 
     @staticmethod
