@@ -8,6 +8,7 @@ Left and right are the subject's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 
 from backend.detection import DetectedFace
 from backend.eye_crops import FACE_SIZE, SIDES, crop_eye, eye_region, face_picture, moved, relative_apertures
+from backend.eye_state import read_eye_closure
 from backend.networks.eye_state import EyeStateNetwork, WholeFaceNetwork
 from backend.picture_regions import Picture
 from backend.weights import load_weights
@@ -24,6 +26,10 @@ METHOD = "eye-state"
 DEFAULT_WEIGHTS = "eye-state-open-small"
 SHUT_ABOVE = 0.5
 """The paper's threshold on P, never tuned."""
+LANDMARKS_COUNT = 1.0
+"""What lids whose landmarks meet add to the logit of shut. Open eyes hardly ever look so to a landmark detector (on people
+held out of training 97 % of such eyes are shut), while shut ones often look open to it, so nothing is ever taken off.
+Chosen on these people: 98.4 % right with 1, 98.2 % with 0, 98.0 % with 2."""
 LOOKS = ((0.0, 0.0, 1.0, 0.0), (0.04, 0.02, 0.95, 0.06), (-0.04, 0.02, 1.05, -0.06), (0.02, -0.03, 1.1, 0.03),
          (-0.02, -0.02, 0.9, -0.03))  # fmt: skip
 """Shift along and across the eye in parts of the crop, size factor, turn in radians: the answer is the mean of all."""
@@ -92,7 +98,9 @@ class EyeStateDetector:
             region = eye_region(face, side)
             crops += [crop_eye(picture, moved(region, *look)) for look in LOOKS]
             beside += [(apertures[side], apertures[other])] * len(LOOKS)
-        states = self._answer(crops, np.array(beside), len(LOOKS))
+        seen = read_eye_closure(image, face)
+        evidence = [LANDMARKS_COUNT * max(0.0, 2 * seen[side] - 1) for side in SIDES]
+        states = self._answer(crops, np.array(beside), len(LOOKS), evidence)
         return dict(zip(SIDES, states, strict=True))
 
     def probability_shut(self, image: np.ndarray, face: DetectedFace) -> dict[str, float]:
@@ -103,12 +111,15 @@ class EyeStateDetector:
         """The degree of closure of each eye, {"left", "right"}; see `read`."""
         return {side: state.closure for side, state in self.read(image, face).items()}
 
-    def _answer(self, crops: list[np.ndarray], apertures: np.ndarray, looks: int = 1) -> list[EyeState]:
+    def _answer(
+        self, crops: list[np.ndarray], apertures: np.ndarray, looks: int = 1, evidence: Sequence[float] = (0.0,)
+    ) -> list[EyeState]:
+        """One state for every `looks` crops; `evidence` that the eye is shut, from elsewhere, added to the logit."""
         images = torch.as_tensor(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
         with torch.no_grad():
             outputs = self.network(images, torch.as_tensor(apertures, dtype=torch.float32))
         outputs = outputs.reshape(-1, looks, outputs.shape[1]).mean(dim=1)
-        shut = torch.softmax(outputs[:, :2], dim=1)[:, 1]
+        shut = torch.sigmoid(outputs[:, 1] - outputs[:, 0] + torch.tensor(evidence))
         degree = torch.sigmoid(outputs[:, 2]) if outputs.shape[1] > 2 else shut
         return [state_of(float(p), float(c)) for p, c in zip(shut, degree, strict=True)]
 

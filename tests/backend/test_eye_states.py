@@ -15,7 +15,7 @@ from backend.eye_landmarks import (
 )
 from backend.eye_state import read_eye_closure
 from backend.face_mesh_points import MIRROR, RIGHT_EYE_INNER_CORNER, RIGHT_EYE_OUTER_CORNER
-from backend.methods.eye_states import EyeState, EyeStateDetector, make_network, state_of
+from backend.methods.eye_states import LANDMARKS_COUNT, EyeState, EyeStateDetector, make_network, state_of
 from backend.picture_regions import Picture
 
 SIDES = ("left", "right")
@@ -172,6 +172,19 @@ def test_each_eye_has_an_answer_of_its_own(portrait):
     bright[low[1] : high[1], max(low[0], keep) : high[0]] = dark[low[1] : high[1], max(low[0], keep) : high[0]]
     states = EyeStateDetector(BrightIsOpen()).read(bright, face)
     assert states["left"].is_shut and not states["right"].is_shut
+
+
+def test_lids_whose_landmarks_meet_count_towards_shut_and_open_ones_not_towards_open(portrait, monkeypatch):
+    image, face = portrait
+    detector = EyeStateDetector(make_network(width=4, blocks=1))
+    found = {}
+    for seen in (0.0, 0.5, 1.0):
+        monkeypatch.setattr("backend.methods.eye_states.read_eye_closure", lambda *_, s=seen: {"left": s, "right": 0.0})
+        found[seen] = detector.probability_shut(image, face)
+    logit = {seen: np.log(p["left"] / (1 - p["left"])) for seen, p in found.items()}
+    assert logit[0.0] == pytest.approx(logit[0.5], abs=1e-5)
+    assert logit[1.0] == pytest.approx(logit[0.0] + LANDMARKS_COUNT, abs=1e-4)
+    assert len({p["right"] for p in found.values()}) == 1
 
 
 def test_degree_and_state_agree():
