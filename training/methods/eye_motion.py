@@ -188,7 +188,10 @@ class EyeMotionTraining(TrainingMethod):
             vertices = self.model.vertices(batch["identity"], batch["key_weights"])
             detector = self.detectors[int(torch.randint(len(self.detectors), ()))]
             detected = detector(vertices, *self._pose_or_any(batch))
-            added["detected"] = torch.where(known, detected, batch["landmarks478"])
+            own = batch["landmarks478"]
+            none = (own == 0).all(dim=(1, 2), keepdim=True)  # a photograph prepared with another detector
+            usual = self.network.landmark_encoder.mean.unflatten(0, (-1, 2)) * self.network.camera.size
+            added["detected"] = torch.where(known, detected, torch.where(none, usual, own))
         return batch | added
 
     def outputs(self, batch: Batch) -> Outputs:
