@@ -11,7 +11,7 @@ from lightning.pytorch import Trainer
 from backend.errors import UsageError
 from backend.face_models import load_face_model
 from backend.face_models.open_head import BLINK_CORRECTIVES
-from backend.methods.eye_motion import PAPER_SPLIT, DecodedCodes, EyeMotion, EyeMotionNetwork, Sureness
+from backend.methods.eye_motion import PAPER_SPLIT, SEEN_TWICE, DecodedCodes, EyeMotion, EyeMotionNetwork, Sureness
 from backend.networks.iresnet import IResNet
 from backend.networks.resnet import resnet50
 from backend.rendering.harmonic_conventions import rotated
@@ -427,7 +427,13 @@ def test_the_method_is_as_sure_as_its_weights_say(method):
     sureness = Sureness(torch.full((96,), 0.5), torch.full((96,), 0.7), torch.full((52,), 0.2), mean, spread)
     inference = EyeMotion(method.network, sureness, method.model.expression_names, None, {})
     measured = inference.measurement(torch.ones(96), torch.full((52,), 0.3))
-    assert measured.identity == pytest.approx(np.full(96, 0.5)) and measured.identity_deviation[0] == pytest.approx(0.7)
+    assert measured.identity == pytest.approx(np.full(96, 0.5))
+    assert measured.identity_deviation[0] == pytest.approx(0.7 * SEEN_TWICE)
+    blind = small(network__sees_landmarks=False).network
+    unseen = EyeMotion(blind, sureness, method.model.expression_names, None, {}).measurement(
+        torch.ones(96), torch.full((52,), 0.3)
+    )
+    assert unseen.identity_deviation[0] == pytest.approx(0.7)
     weight, deviation = measured.keys["jawOpen"]
     assert 1 / deviation**2 + 1 / 0.4**2 == pytest.approx(1 / 0.2**2)
     assert (weight / deviation**2 + 0.1 / 0.4**2) * 0.2**2 == pytest.approx(0.3)
