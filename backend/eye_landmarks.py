@@ -43,7 +43,7 @@ Rule = Literal["published", "own-axis"]
 SHUT_BELOW_RATIO = 0.2
 """The customary limit of the eye aspect ratio, never tuned."""
 SHUT_ABOVE = 0.5
-"""A closure; see `backend.methods.eye_states.EyeState`."""
+"""The paper's threshold on P, never tuned; and the closure that agrees with it, see `EyeState`."""
 OPEN_GAPS = (0.103, 0.190, 0.281, 0.336, 0.307, 0.205, 0.087)
 """Gaps between the seven pairs of lid points of an open eye, over the eye's width, from the outer corner to the inner:
 medians over 272 open eyes of the CC-BY training photographs."""

@@ -14,8 +14,9 @@ import numpy as np
 
 from backend.lid_rig import SIDES, SKIN, LidRig
 from backend.lids import aperture
-from backend.rendering.uv_baking import TexelMap, texel_map
+from backend.rendering.uv_baking import TexelMap
 from backend.texture_evidence import smoothstep
+from backend.texture_parts import part_texels
 
 if TYPE_CHECKING:
     from backend.face_models.morphable_model import MorphableModel
@@ -129,10 +130,9 @@ def _in_texture(model: MorphableModel, values: np.ndarray, size: int) -> np.ndar
     topology = model.topology
     rows = topology.part("skin")
     triangles = np.flatnonzero((topology.triangle_face >= rows.start) & (topology.triangle_face < rows.stop))
-    texels = texel_map(topology.uv, topology.triangle_uv[triangles], size)
-    corners = topology.triangles[triangles]
-    wanted = (values[corners] != 0).any(axis=(1, 2))[texels.triangle]
+    texels = part_texels(topology, triangles, size)
+    wanted = (values[topology.triangles] != 0).any(axis=(1, 2))[texels.triangle]
     some = TexelMap(size, texels.texel[wanted], texels.triangle[wanted], texels.barycentric[wanted])
     result = np.zeros((size * size, values.shape[1]), np.float32)
-    result[some.texel] = some.interpolate(values, corners).clip(0, 1)
+    result[some.texel] = some.interpolate(values, topology.triangles).clip(0, 1)
     return result.reshape(size, size, -1)

@@ -17,6 +17,7 @@ import torch
 
 from backend.detection import DetectedFace
 from backend.eye_crops import FACE_SIZE, SIDES, crop_eye, eye_region, face_picture, moved, relative_apertures
+from backend.eye_landmarks import SHUT_ABOVE
 from backend.eye_state import read_eye_closure
 from backend.networks.eye_state import EyeStateNetwork, WholeFaceNetwork
 from backend.picture_regions import Picture
@@ -24,8 +25,6 @@ from backend.weights import load_weights
 
 METHOD = "eye-state"
 DEFAULT_WEIGHTS = "eye-state-open-small"
-SHUT_ABOVE = 0.5
-"""The paper's threshold on P, never tuned."""
 LANDMARKS_COUNT = 1.0
 """What lids whose landmarks meet add to the logit of shut. Open eyes hardly ever look so to a landmark detector (97 %
 of such eyes of people held out of training are shut), shut ones often look open to it: nothing is ever taken off.

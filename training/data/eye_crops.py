@@ -21,6 +21,9 @@ from backend.picture_regions import Picture, Region
 
 logger = logging.getLogger(__name__)
 
+CERTAINLY_OPEN, CERTAINLY_SHUT = 0.6, 0.8
+"""Closures up to which an eye is called open and from which on it is called shut: a slit that shows the iris is open
+for everyone who labels photographs. Of eyes between them a detector is to be unsure."""
 STORED_SIDE = 80
 STORED_SHARE = STORED_SIDE / 64
 """Crops are stored with room round them, so that training can shift and turn them."""

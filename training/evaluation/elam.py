@@ -26,13 +26,13 @@ from backend.fitting import Observation, fit
 from backend.lid_rig import SIDES
 from backend.methods.eye_states import DEFAULT_WEIGHTS, EyeStateDetector
 from backend.rendering.camera import focal_from_35mm
+from training.data.eye_crops import CERTAINLY_OPEN, CERTAINLY_SHUT
 from training.evaluation.data_folder import data_folder
 from training.evaluation.eyes import SHUT_ABOVE, mesh_closure
 from training.evaluation.ict_people import FOCAL_35MM, YAWS_DEGREES, subjects, winking_person
 
 logger = logging.getLogger(__name__)
 
-CERTAINLY_OPEN, CERTAINLY_SHUT = 0.6, 0.8
 SYNTHETIC_SEED, SYNTHETIC_SIZE = 770_000_001, 320
 """People that no training run sees."""
 LARGEST_YAW_DEGREES = 60

@@ -21,14 +21,12 @@ from backend.eye_crops import FACE_SIZE
 from backend.methods.eye_states import SHUT_ABOVE, make_network
 from training.data.eye_batches import EyeCropData
 from training.data.eye_crop_files import CropRecipe
+from training.data.eye_crops import CERTAINLY_OPEN, CERTAINLY_SHUT
 from training.data.whole_faces import WholeFaceData
 from training.evaluation.data_folder import data_folder
 from training.methods.base import Batch, Outputs, TrainingMethod
 from training.settings import DataSettings, LossWeights, NetworkSettings, RunSettings, Weight
 
-CERTAINLY_OPEN, CERTAINLY_SHUT = 0.6, 0.8
-"""Closures up to which an eye is called open and from which on it is called shut: a slit that shows the iris is open
-for everyone who labels photographs. Between them P is to be between, too."""
 PICTURES_SHOWN = 48
 
 
