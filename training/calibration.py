@@ -22,7 +22,7 @@ from backend.face_models import load_face_model
 from backend.face_models.open_head import OpenHead
 from backend.fitting import IRIS_POINTS, LIDS
 from backend.rendering.shading import rasterize_with
-from training.evaluation.now import Surface, barycentric_coordinates
+from backend.surface import Surface, barycentric_coordinates
 from training.synthetic_people import SyntheticPhotograph, random_photograph
 
 logger = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from backend.face_models.ict import IctFaceKit
+from backend.surface import Surface
 from training.evaluation import ict_people
 from training.evaluation.ict_people import (
     IctPainter,
@@ -19,7 +20,7 @@ from training.evaluation.ict_people import (
     subjects,
     winking_person,
 )
-from training.evaluation.now import Surface, crop_to_face
+from training.evaluation.now import crop_to_face
 
 DATA = Path(os.environ.get("LIFEMASK_DATA") or Path(__file__).parents[3] / "shared/data")
 FILE = DATA / "face_models/ict_facekit.npz"

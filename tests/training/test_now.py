@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from backend.surface import Surface, closest_on_triangles
 from training.evaluation import now
 
 
@@ -27,7 +28,7 @@ def closest_on_triangle_by_search(point, corners, steps=400):
 def test_the_closest_point_of_a_triangle_is_as_close_as_the_closest_of_many(seed):
     generator = np.random.default_rng(seed)
     corners, point = generator.normal(size=(3, 3)), 2 * generator.normal(size=3)
-    distance = np.linalg.norm(now.closest_on_triangles(point, corners) - point)
+    distance = np.linalg.norm(closest_on_triangles(point, corners) - point)
     searched = closest_on_triangle_by_search(point, corners)
     assert distance <= searched + 1e-12
     assert searched - distance < 0.02
@@ -35,7 +36,7 @@ def test_the_closest_point_of_a_triangle_is_as_close_as_the_closest_of_many(seed
 
 def test_a_triangle_without_area_is_its_longest_edge():
     corners = np.array([[0.0, 0, 0], [1, 0, 0], [3, 0, 0]])
-    found = now.closest_on_triangles(np.array([2.0, 1, 0]), corners)
+    found = closest_on_triangles(np.array([2.0, 1, 0]), corners)
     assert np.allclose(found, [2, 0, 0])
 
 
@@ -62,7 +63,7 @@ def test_closest_points_equal_trimesh_on_triangles_of_very_different_size():
     generator = np.random.default_rng(1)
     faces = np.concatenate([faces[generator.random(len(faces)) < 0.7], generator.integers(0, len(vertices), (12, 3))])
     points = generator.normal(size=(300, 3)) * 0.08
-    found, triangle = now.Surface(vertices, faces).closest(points)
+    found, triangle = Surface(vertices, faces).closest(points)
     for point, own, index in zip(points, found, triangle, strict=True):
         on_all = trimesh.triangles.closest_point(vertices[faces], np.repeat(point[None], len(faces), 0))
         distances = np.linalg.norm(on_all - point, axis=1)
@@ -126,7 +127,7 @@ def test_metrical_error_keeps_the_scale():
 
 def test_the_error_of_a_sphere_in_a_larger_one_is_the_difference_of_their_radii():
     sphere = trimesh.creation.icosphere(subdivisions=5, radius=0.1)
-    error = now.Surface(sphere.vertices, sphere.faces).closest(np.asarray(sphere.vertices) * 1.02)[0]
+    error = Surface(sphere.vertices, sphere.faces).closest(np.asarray(sphere.vertices) * 1.02)[0]
     distances = np.linalg.norm(error - np.asarray(sphere.vertices) * 1.02, axis=1)
     assert np.allclose(distances, 0.002, atol=2e-5)
 
@@ -137,7 +138,7 @@ def test_the_refined_alignment_is_a_minimum():
     other, _, other_landmarks = bumpy_head(seed=9)
     scan = other[faces].mean(1)
     error = now.scan_error(vertices, faces, landmarks, scan, other_landmarks)
-    scan, surface, best = scan[error.cropped], now.Surface(vertices, faces), error.alignment
+    scan, surface, best = scan[error.cropped], Surface(vertices, faces), error.alignment
 
     def cost(motion):
         inside = motion.apply_inverse(scan)

@@ -21,14 +21,13 @@ from backend.environment import home
 from backend.errors import PhotoError
 from backend.face_models import load_face_model
 from backend.face_models.morphable_model import MorphableModel, split_quads
+from backend.surface import Surface, barycentric_coordinates
 from training.evaluation.data_folder import data_folder
 from training.evaluation.ict_people import FOCAL_35MM, YAWS_DEGREES, IctSubject, subjects
 from training.evaluation.now import (
     SEVEN_OF_68,
     ErrorSummary,
     ScanError,
-    Surface,
-    barycentric_coordinates,
     crop_to_face,
     pooled,
     procrustes,

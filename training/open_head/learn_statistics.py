@@ -19,12 +19,11 @@ from tqdm import tqdm
 
 from backend.face_models.ict import IctFaceKit
 from backend.face_models.morphable_model import split_quads
+from backend.surface import Surface, barycentric_coordinates
 from training.evaluation.ict_people import seen_from_outside
 from training.evaluation.now import (
     SEVEN_OF_68,
     Similarity,
-    Surface,
-    barycentric_coordinates,
     crop_to_face,
     procrustes,
     refine,
