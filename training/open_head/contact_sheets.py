@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 
 from backend.face_models.open_head import OpenHead
+from backend.face_models.rendered_landmarks import plain_colours
 from backend.rendering.camera import Camera
 from backend.rendering.shading import TextureMap, render_head
-from training.open_head.landmarks import plain_colours
 
 FOLDER = Path(__file__).parents[2] / "docs/images"
 PEOPLE, FIRST_SEED, COLUMNS = 24, 100, 6

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backend.face_models.flattening import Curve, Disc, flatten
 from training.open_head.eyeball import IRIS_ANGLE, PUPIL_ANGLE, REAR_RING_ANGLE
 from training.open_head.head_mesh import PART_NAMES, HeadMesh, quad_edges
-from training.open_head.unwrap import Curve, Disc, flatten
 
 MARGIN = 0.004
 STRIP = 0.11
