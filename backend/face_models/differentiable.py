@@ -1,10 +1,11 @@
 """Face models as torch modules: codes to vertices, colours and landmarks, with gradients.
 
-For training and for networks; what a person gets is made by the numpy models, whose lids are solved exactly.
+For training and for networks; what a person gets is made by the numpy models, whose lids are solved exactly. One
+interface for all models: the open head, heads that were added, and the files of licensed models as they are.
 """
 
-from dataclasses import dataclass
-from functools import lru_cache
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +13,44 @@ import torch
 from torch import Tensor, nn
 
 from backend.errors import UsageError
-from backend.face_models.albedo import load_albedo_basis
+from backend.face_models import load_face_model
+from backend.face_models.albedo import AlbedoBasis, load_albedo_basis
 from backend.face_models.bfm import BfmFront, read_bfm_front
 from backend.face_models.lid_apertures import LidApertures
-from backend.face_models.linear_shape import BlinkBasis, LinearShape
-from backend.face_models.open_head import BLINK_CORRECTIVES, EYE_SIDES, OpenHead
-from backend.lids import LidMotion, blink_offsets
+from backend.face_models.linear_shape import LinearShape
+from backend.face_models.linearised import Bases, Expression, linearised, linearised_by_name
+from backend.face_models.model_arrays import ContourLandmarks, ModelArrays, Skinning
+from backend.face_models.morphable_model import MorphableModel, SurfacePoints, split_quads
+from backend.face_models.skinning import JointRig
 from backend.rendering.shading import srgb_to_linear
 
-IDENTITY_STEP = 1.0
-"""Standard deviations to either side between which a head's dependence on a coefficient is taken as straight."""
 DARKEST_BYTE = 1.0
 """Of an albedo in bytes: below it the way to linear light has next to no slope."""
+PLAIN_SKIN = (0.48, 0.28, 0.20)
+"""Linear colour of models without an albedo."""
+UNKNOWN = ("unknown-face-model", "no-such-face-model")
+"""Codes of errors that mean: there is no model of this name."""
+CONTOUR_POINTS = 17
+"""Of the 68 landmarks, the first: the line of the jaw."""
+BROWS, CHIN = (18, 19, 20, 23, 24, 25), 8
+FOREHEAD_SHARE = 0.35
+"""How far over the brows the skin of the face is taken to reach, of the height from chin to brows."""
 
 
 class DifferentiableModel(nn.Module):
     """A face model: codes in, geometry and colour out. Everything it holds is a buffer that no state dict holds.
 
+    Where the model has joints, geometry may be turned by a pose, (B, J, 3) axis-angle of each joint against its parent
+    in radians, the root first (FLAME: root, neck, jaw, left eye, right eye); without one all joints are at rest. Lids
+    and keys move before any joint turns, see `skinning`.
+
     Attributes:
-        name: "open_head" or "bfm".
+        name: "open_head", "flame2020", "bfm" …
         identity_size, expression_size, albedo_size: lengths of the codes; identity and albedo in standard deviations.
-        expression_names: of the expression coefficients, in order; empty where the model does not name them.
+        expression_names: of the expression coefficients, in order; empty where it is the model's own expression.
         expression_is_bounded: whether they are key weights in [0, 1] (else standard deviations).
+        joint_names: J names; empty without joints.
+        shuts_lids: whether `lid_closure` can be given.
         faces: (F, 3) int64, counter-clockwise from outside.
         face_skin: (F,) bool, faces of the skin of the face, eyes and inside of the mouth left out.
         vertex_skin: (V,) bool, the same for vertices.
@@ -54,6 +71,10 @@ class DifferentiableModel(nn.Module):
         expression_names: tuple[str, ...] = (),
         lids: LidApertures | None = None,
         albedo_is_bytes: bool = False,
+        skinning: Skinning | None = None,
+        contour: ContourLandmarks | None = None,
+        lid_columns: tuple[int, int] | None = None,
+        expression_size: int | None = None,
     ):
         """Arguments as the attributes, and:
 
@@ -61,47 +82,148 @@ class DifferentiableModel(nn.Module):
             shape: of all vertices.
             surface_points: by name, (L, 3) vertices and (L, 3) barycentric weights; "landmarks68" must be there.
             mean_albedo: (V, 3), albedo_basis: (A, V, 3); linear, or sRGB bytes with `albedo_is_bytes`.
+            skinning: of the joints, where there are any; contour: landmarks that slide as the head turns.
+            lid_columns: of the shape's expression, left and right: the weights of the blinks.
+            expression_size: how many of the shape's expression coefficients are codes; None for all.
         """
         super().__init__()
         self.name, self.expression_names, self.expression_is_bounded = name, expression_names, bool(expression_names)
-        self.identity_size, self.expression_size = shape.identity_size, shape.expression_size
+        self.identity_size = shape.identity_size
+        self.expression_size = shape.expression_size if expression_size is None else expression_size
         self.albedo_size = len(albedo_basis)
         self.shape, self.lids, self._albedo_is_bytes = shape, lids, albedo_is_bytes
-        self.register_buffer("faces", torch.from_numpy(np.ascontiguousarray(faces, np.int64)), persistent=False)
-        self.register_buffer("face_skin", torch.from_numpy(np.asarray(face_skin, bool)), persistent=False)
-        self.register_buffer("vertex_skin", torch.from_numpy(np.asarray(vertex_skin, bool)), persistent=False)
-        flat = torch.from_numpy(np.ascontiguousarray(albedo_basis, np.float32)).reshape(self.albedo_size, -1)
-        self.register_buffer("_albedo_basis", flat, persistent=False)
-        mean = torch.from_numpy(np.ascontiguousarray(mean_albedo, np.float32)).reshape(-1)
-        self.register_buffer("_albedo_mean", mean, persistent=False)
+        self.shuts_lids = lid_columns is not None
+        self._keep("_lid_columns", None if lid_columns is None else np.asarray(lid_columns, np.int64))
+        self._keep("faces", np.ascontiguousarray(faces, np.int64))
+        self._keep("face_skin", np.asarray(face_skin, bool))
+        self._keep("vertex_skin", np.asarray(vertex_skin, bool))
+        flat = np.ascontiguousarray(albedo_basis, np.float32).reshape(self.albedo_size, 3 * len(vertex_skin))
+        self._keep("_albedo_basis", flat)
+        self._keep("_albedo_mean", np.ascontiguousarray(mean_albedo, np.float32).reshape(-1))
         self.point_sets = tuple(surface_points)
         self._sets = nn.ModuleDict({name: shape.at(*places) for name, places in surface_points.items()})
         for name, (corners, weights) in surface_points.items():
-            self.register_buffer(f"_corners_{name}", torch.from_numpy(np.asarray(corners, np.int64)), persistent=False)
-            shares = torch.from_numpy(np.asarray(weights, np.float32))
-            self.register_buffer(f"_weights_{name}", shares, persistent=False)
+            self._keep(f"_corners_{name}", np.asarray(corners, np.int64))
+            self._keep(f"_weights_{name}", np.asarray(weights, np.float32))
+        self.joint_names = () if skinning is None else tuple(skinning.names)
+        if skinning is not None:
+            self._keep_joints(shape, skinning, surface_points)
+        self._keep("_contour_yaw", None if contour is None else np.asarray(contour.yaw, np.float32))
+        if contour is not None:
+            self._keep("_contour_corners", np.stack([points.vertices for points in contour.points]).astype(np.int64))
+            shares = np.stack([points.barycentric for points in contour.points])
+            self._keep("_contour_weights", shares.astype(np.float32))
 
-    def vertices(self, identity: Tensor, expression: Tensor) -> Tensor:
-        """The posed head: (B, I) and (B, E) to (B, V, 3) float32, metres in model space (+Y up, +Z out of the face)."""
-        return self.shape(identity, expression)
+    def _keep(self, name: str, values: np.ndarray | None) -> None:
+        self.register_buffer(name, None if values is None else torch.from_numpy(values), persistent=False)
 
-    def points(self, name: str, identity: Tensor, expression: Tensor) -> Tensor:
+    def _keep_joints(self, shape: LinearShape, skinning: Skinning, surface_points: dict) -> None:
+        """Joints are linear in the codes too: no head need be made to find them."""
+        basis = shape.basis.numpy().reshape(shape.identity_size + shape.expression_size, -1, 3)
+        if self.expression_is_bounded:  # keys do not move joints
+            basis = np.concatenate([basis[: shape.identity_size], np.zeros_like(basis[shape.identity_size :])])
+        base = skinning.regressor @ shape.base.numpy().reshape(-1, 3)
+        joints = np.einsum("jv,kvc->kjc", skinning.regressor, basis, optimize=True)
+        self._joints = LinearShape(base, joints[: shape.identity_size], joints[shape.identity_size :])
+        self._rig = JointRig(skinning)
+        # A point's corners are turned, each its own way, before the point is mixed from them.
+        self._corner_shapes, self._corner_rigs = nn.ModuleDict(), nn.ModuleDict()
+        for name, (corners, _) in surface_points.items():
+            used, place = np.unique(corners, return_inverse=True)
+            alone = np.tile([1.0, 0.0, 0.0], (len(used), 1))
+            self._corner_shapes[name] = shape.at(np.repeat(used[:, None], 3, axis=1), alone)
+            self._corner_rigs[name] = JointRig(skinning, used)
+            self._keep(f"_places_{name}", place.reshape(corners.shape).astype(np.int64))
+
+    def vertices(
+        self, identity: Tensor, expression: Tensor, pose: Tensor | None = None, lid_closure: Tensor | None = None
+    ) -> Tensor:
+        """The posed head.
+
+        Args:
+            identity: (B, I); expression: (B, E).
+            pose: (B, J, 3) radians, of models with joints.
+            lid_closure: (B, 2) weights of the blinks, left then right, 0 open and 1 shut; with keys they take the place
+                of eyeBlinkLeft and eyeBlinkRight.
+
+        Returns:
+            (B, V, 3) float32, metres in model space (+Y up, +Z out of the face).
+
+        Raises:
+            ValueError: a pose for a model without joints, a closure for one whose lids do not shut.
+        """
+        codes = self._codes(expression, lid_closure)
+        points = self.shape(identity, codes)
+        return points if pose is None else self._turned(self._rig_of(), points, identity, codes, pose)
+
+    def points(
+        self,
+        name: str,
+        identity: Tensor,
+        expression: Tensor,
+        pose: Tensor | None = None,
+        lid_closure: Tensor | None = None,
+    ) -> Tensor:
         """Some surface points alone, much faster than all vertices: (B, L, 3) float32 metres.
 
         Args:
-            name: one of `point_sets`: "landmarks68"; the open head also has "landmarks478" and "lids".
-            identity: (B, I); expression: (B, E).
+            name: one of `point_sets`: "landmarks68"; models with lids and MediaPipe's points also have "lids" and
+                "landmarks478".
+            identity, expression, pose, lid_closure: as for `vertices`.
         """
-        return self._sets[name](identity, expression)
+        codes = self._codes(expression, lid_closure)
+        if pose is None:
+            return self._sets[name](identity, codes)
+        self._rig_of()
+        corners = self._corner_shapes[name](identity, codes)
+        corners = self._turned(self._corner_rigs[name], corners, identity, codes, pose)
+        weights = getattr(self, f"_weights_{name}")
+        return (corners[:, getattr(self, f"_places_{name}")] * weights[..., None]).sum(dim=2)
+
+    def joints(self, identity: Tensor, expression: Tensor) -> Tensor:
+        """Where the joints are, before any turns: (B, J, 3) metres. ValueError for models without."""
+        self._rig_of()
+        return self._joints(identity, self._codes(expression, None))
+
+    def _codes(self, expression: Tensor, lid_closure: Tensor | None) -> Tensor:
+        """The expression as `shape` takes it."""
+        if missing := self.shape.expression_size - self.expression_size:
+            expression = torch.cat([expression, expression.new_zeros(len(expression), missing)], dim=1)
+        if lid_closure is None:
+            return expression
+        if not self.shuts_lids:
+            raise ValueError(f"The lids of {self.name} cannot be shut: they are one surface with the eyes.")
+        return expression.index_copy(1, self._lid_columns, lid_closure.to(expression.dtype))
+
+    def _rig_of(self) -> JointRig:
+        if not self.joint_names:
+            raise ValueError(f"The face model {self.name} has no joints to turn.")
+        return self._rig
+
+    def _turned(self, rig: JointRig, points: Tensor, identity: Tensor, codes: Tensor, pose: Tensor) -> Tensor:
+        return rig(points, self._joints(identity, codes), pose)
 
     def points_of(self, name: str, vertices: Tensor) -> Tensor:
         """The same from all vertices: (B, V, 3) to (B, L, 3)."""
         corners, weights = getattr(self, f"_corners_{name}"), getattr(self, f"_weights_{name}")
         return (vertices[:, corners] * weights[..., None]).sum(dim=2)
 
-    def landmarks68(self, vertices: Tensor) -> Tensor:
-        """The 68 points in the order of iBUG 300-W: (B, V, 3) to (B, 68, 3)."""
-        return self.points_of("landmarks68", vertices)
+    def landmarks68(self, vertices: Tensor, yaw: Tensor | None = None) -> Tensor:
+        """The 68 points in the order of iBUG 300-W: (B, V, 3) to (B, 68, 3).
+
+        Args:
+            vertices: (B, V, 3), of `vertices`.
+            yaw: (B,) degrees, positive when the camera is on the subject's left: the contour is taken where it is seen
+                from there, of models that have a table of it. Without it the contour's points are fixed.
+        """
+        points = self.points_of("landmarks68", vertices)
+        if yaw is None or self._contour_yaw is None:
+            return points
+        row = (yaw.detach()[:, None] - self._contour_yaw).abs().argmin(dim=1)
+        corners, weights = self._contour_corners[row], self._contour_weights[row]  # (B, 17, 3)
+        head = torch.arange(len(vertices), device=vertices.device)[:, None, None]
+        contour = (vertices[head, corners] * weights[..., None]).sum(dim=2)
+        return torch.cat([contour, points[:, CONTOUR_POINTS:]], dim=1)
 
     def landmarks478(self, vertices: Tensor) -> Tensor:
         """MediaPipe's 478 points, of models that have them: (B, V, 3) to (B, 478, 3)."""
@@ -114,95 +236,70 @@ class DifferentiableModel(nn.Module):
             return srgb_to_linear(colours.clamp(min=DARKEST_BYTE) / 255.0) if self._albedo_is_bytes else colours
 
 
-def differentiable_model(name: str | Path = "open_head") -> DifferentiableModel:
+def differentiable_model(
+    source: str | Path | MorphableModel | ModelArrays = "open_head", expression: Expression | None = None
+) -> DifferentiableModel:
     """A face model for training: a new module each time, so that one may be on a graphics card.
 
     Args:
-        name: "open_head", or the path of a `BFM_model_front.mat`.
+        source: "open_head", the name of a face model that was added, such a model itself, the path of a
+            `BFM_model_front.mat` or of FLAME's `.pkl`, or what such a file holds.
+        expression: "keys" or "own"; None for the keys of models that have some, else the model's own.
 
     Raises:
-        UsageError: no such model, or the file is not what it should be.
+        UsageError: no such model, the file is not what it should be, or the model lacks what is asked for.
         SetupError: a file that comes with the project is missing.
     """
-    if str(name) == "open_head":
-        return _open_head()
-    if Path(name).suffix == ".mat":
-        return _bfm(read_bfm_front(Path(name)))
-    raise UsageError(
-        "unknown-face-model",
-        f"There is no face model '{name}' to train with. Give 'open_head', or the path of your BFM_model_front.mat.",
-    )
+    if isinstance(source, ModelArrays):
+        return _of_arrays(source, expression)
+    if isinstance(source, MorphableModel):
+        chosen = _expression_of(source, expression)
+        return _of_head(source, linearised(source, chosen))
+    path = Path(source)
+    if path.suffix.lower() in FILE_READERS:
+        return FILE_READERS[path.suffix.lower()](path, expression)
+    chosen = _expression_of(_by_name(str(source)), expression)
+    return _of_head(*linearised_by_name(str(source), chosen))
 
 
-@dataclass(frozen=True)
-class _Bases:
-    """The arguments of `LinearShape`, and what the rows of the expression are called."""
+def _by_name(name: str) -> MorphableModel:
+    try:
+        return load_face_model(name)
+    except UsageError as error:
+        if error.code not in UNKNOWN:
+            raise  # there is such a model, and this says what is wrong with it
+        from backend.asset_store import installed
 
-    base: np.ndarray
-    identity: np.ndarray
-    expression: np.ndarray
-    blinks: tuple[BlinkBasis, ...]
-    names: tuple[str, ...]
-
-
-@lru_cache(maxsize=1)
-def _linearised_open_head() -> tuple[OpenHead, _Bases]:
-    """The open head, and its shape made linear about the mean head.
-
-    A person's eyeballs and lids are solved, not summed, but they depend so smoothly on the identity that central
-    differences of the solution come within hundredths of a millimetre of it.
-    """
-    model = OpenHead()
-    count, size = len(model.mean), model.identity_size
-    neutral = model.neutral(np.zeros(size))
-    keys = model.key_offsets(neutral)
-    names = tuple(name for name in keys.names if name not in BLINK_CORRECTIVES.values())
-    blink_keys = [f"eyeBlink{side.title()}" for side in EYE_SIDES]
-    expression = keys.dense(count)[[keys.names.index(name) for name in names]]
-    expression[[names.index(name) for name in blink_keys]] = 0.0  # theirs depend on the person
-
-    identity = np.zeros((size, count, 3), np.float32)
-    at_mean = [_blink(model, neutral, side) for side in EYE_SIDES]
-    offsets = [np.zeros((1 + size, len(blink.index), 3), np.float32) for blink in at_mean]
-    correctives = [np.zeros_like(offset) for offset in offsets]
-    for column, blink in enumerate(at_mean):
-        offsets[column][0], correctives[column][0] = blink.offset, blink.corrective
-    for row in range(size):
-        step = np.zeros(size)
-        step[row] = IDENTITY_STEP
-        above, below = model.neutral(step), model.neutral(-step)
-        identity[row] = (above - below) / (2 * IDENTITY_STEP)
-        for column, side in enumerate(EYE_SIDES):
-            high, low = _blink(model, above, side), _blink(model, below, side)
-            offsets[column][1 + row] = (high.offset - low.offset) / (2 * IDENTITY_STEP)
-            correctives[column][1 + row] = (high.corrective - low.corrective) / (2 * IDENTITY_STEP)
-    blinks = tuple(
-        BlinkBasis(names.index(key), blink.index, offset, corrective)
-        for key, blink, offset, corrective in zip(blink_keys, at_mean, offsets, correctives, strict=True)
-    )
-    return model, _Bases(neutral, identity, expression, blinks, names)
+        there = ", ".join(["open_head", *(asset.name for asset in installed() if asset.kind == "face_model")])
+        raise UsageError(
+            "unknown-face-model",
+            f"There is no face model '{name}' to train with. There is: {there}; or give the path of your "
+            "BFM_model_front.mat or of FLAME's .pkl. `python3 -m backend assets add FILE` adds a model.",
+        ) from error
 
 
-def _blink(model: OpenHead, neutral: np.ndarray, side: str) -> LidMotion:
-    return blink_offsets(neutral, model.eye_centres(neutral), model.rig_of(neutral), side)
+def _expression_of(model: MorphableModel, expression: Expression | None) -> Expression:
+    if expression == "own" and getattr(model, "expression_basis", None) is None:
+        raise UsageError(
+            "no-own-expression", f"The face model {model.name} has no expression but its keys: expression=keys."
+        )
+    return expression or "keys"
 
 
-def _open_head() -> DifferentiableModel:
-    model, bases = _linearised_open_head()
+def _of_head(model: MorphableModel, bases: Bases) -> DifferentiableModel:
+    """A model that has been prepared: its masks, landmarks and lids are known."""
     shape = LinearShape(bases.base, bases.identity, bases.expression, bases.blinks)
-    lids, albedo = LidApertures(model.rig), load_albedo_basis()
-    loops = lids.vertices.numpy()
-    points = {
-        "landmarks68": (model.points68.vertices, model.points68.barycentric),
-        "landmarks478": (model.points478.vertices, model.points478.barycentric),
-        "lids": (np.repeat(loops[:, None], 3, axis=1), np.tile([1.0, 0.0, 0.0], (len(loops), 1))),
-    }
+    topology, albedo = model.topology, _albedo_of(model)
+    points = {"landmarks68": _places(model.points68), "landmarks478": _places(model.points478)}
+    lids = None
+    if bases.lid_columns is not None:
+        lids = LidApertures(model.rig)
+        points["lids"] = _vertices_alone(lids.vertices.numpy())
     skin = model.masks["face"] & model.masks["outer_skin"]
-    topology = model.topology
     part, of_skin = topology.part("skin"), np.zeros(len(topology.faces), bool)
     of_skin[part] = True  # the lining of the mouth shares the vertices of the lips' edge
     return DifferentiableModel(
-        "open_head",
+        model.name,
         shape,
         topology.triangles,
         skin[topology.triangles].all(axis=1) & of_skin[topology.triangle_face],
@@ -212,21 +309,120 @@ def _open_head() -> DifferentiableModel:
         albedo.basis,
         expression_names=bases.names,
         lids=lids,
+        skinning=getattr(model, "skinning", None),
+        contour=getattr(model, "contour", None),
+        lid_columns=bases.lid_columns,
+        expression_size=bases.expression_size,
     )
+
+
+def _albedo_of(model: MorphableModel) -> AlbedoBasis:
+    if model.name == "open_head":
+        return load_albedo_basis()
+    return getattr(model, "albedo", None) or _plain(len(model.mean))
+
+
+def _plain(count: int) -> AlbedoBasis:
+    return AlbedoBasis(np.tile(np.float32(PLAIN_SKIN), (count, 1)), np.zeros((0, count, 3), np.float32))
+
+
+def _places(points: SurfacePoints) -> tuple[np.ndarray, np.ndarray]:
+    return points.vertices, points.barycentric
+
+
+def _vertices_alone(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.repeat(vertices[:, None], 3, axis=1), np.tile([1.0, 0.0, 0.0], (len(vertices), 1))
+
+
+def _of_arrays(arrays: ModelArrays, expression: Expression | None) -> DifferentiableModel:
+    """A model as its file has it: its own expression, no lids that shut."""
+    if expression == "keys" and not arrays.keys:
+        raise UsageError(
+            "no-keys",
+            f"The file of {arrays.label} has no ARKit keys. Add the model first (python3 -m backend assets add FILE), "
+            "which makes them, and name it; or set expression=own.",
+        )
+    if arrays.landmarks68 is None:
+        raise UsageError(
+            "no-landmarks",
+            f"The file of {arrays.label} does not say where its 68 landmarks are. Add the model first (python3 -m "
+            "backend assets add FILE), which finds them, and name it.",
+        )
+    names = tuple(arrays.keys) if expression == "keys" else ()
+    rows = np.stack([arrays.keys[name] for name in names]) if names else arrays.expression_basis
+    triangles = split_quads(arrays.faces)
+    skin = front_skin(arrays.mean, triangles, arrays.landmarks68.apply(arrays.mean))
+    albedo = arrays.albedo or _plain(len(arrays.mean))
+    return DifferentiableModel(
+        arrays.name,
+        LinearShape(arrays.mean, arrays.identity_basis, rows),
+        triangles,
+        skin[triangles].all(axis=1),
+        skin,
+        {"landmarks68": _places(arrays.landmarks68)},
+        albedo.mean,
+        albedo.basis,
+        expression_names=names,
+        skinning=arrays.skinning,
+        contour=arrays.contour,
+    )
+
+
+def front_skin(mean: np.ndarray, triangles: np.ndarray, landmarks68: np.ndarray) -> np.ndarray:
+    """The skin of a face whose file does not name it: inside the jaw's line and up to the forehead, seen from in front.
+
+    Args:
+        mean: (V, 3) metres; triangles: (T, 3); landmarks68: (68, 3) on the mean.
+
+    Returns:
+        (V,) bool, of the surface that the tip of the nose belongs to; eyeballs, teeth and the like are others.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import Delaunay, cKDTree
+
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]]])
+    graph = coo_matrix((np.ones(len(edges)), edges.T), (len(mean), len(mean)))
+    piece = connected_components(graph, directed=False)[1]
+    same = piece == piece[cKDTree(mean).query(landmarks68[30])[1]]
+    brows = landmarks68[list(BROWS), :2]
+    height = brows[:, 1].mean() - landmarks68[CHIN, 1]
+    outline = np.concatenate([landmarks68[:, :2], brows + [0.0, FOREHEAD_SHARE * height]])
+    inside = Delaunay(outline).find_simplex(mean[:, :2]) >= 0
+    ends = landmarks68[[0, 16], 2].mean()
+    return same & inside & (mean[:, 2] > ends)
 
 
 def _bfm(model: BfmFront) -> DifferentiableModel:
     shape = LinearShape(model.mean, model.identity_basis, model.expression_basis)
-    corners = np.repeat(model.landmarks68[:, None], 3, axis=1)
-    points = {"landmarks68": (corners, np.tile([1.0, 0.0, 0.0], (len(corners), 1)))}
     return DifferentiableModel(
         "bfm",
         shape,
         model.faces,
         model.front_faces,
         model.skin,
-        points,
+        {"landmarks68": _vertices_alone(model.landmarks68)},
         model.mean_albedo,
         model.albedo_basis,
         albedo_is_bytes=True,
     )
+
+
+def _read_bfm(path: Path, expression: Expression | None) -> DifferentiableModel:
+    if expression == "keys":
+        raise UsageError(
+            "no-keys",
+            f"{path.name} has no ARKit keys. Add the model first (python3 -m backend assets add FILE), which makes "
+            "them, and name it; or set expression=own.",
+        )
+    return _bfm(read_bfm_front(path))
+
+
+def _read_flame(path: Path, expression: Expression | None) -> DifferentiableModel:
+    from backend.face_models.flame import flame_arrays
+
+    return _of_arrays(flame_arrays(path), expression)
+
+
+FILE_READERS = {".mat": _read_bfm, ".pkl": _read_flame}
+"""How a file is read, by how its name ends."""

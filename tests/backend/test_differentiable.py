@@ -15,6 +15,9 @@ from backend.face_models.albedo import load_albedo_basis
 from backend.face_models.bfm import read_bfm_front
 from backend.face_models.differentiable import DifferentiableModel, differentiable_model
 from backend.face_models.linear_shape import BlinkBasis, LinearShape
+from backend.face_models.model_arrays import ContourLandmarks, ModelArrays, Skinning
+from backend.face_models.morphable_model import Licence, SurfacePoints
+from backend.face_models.skinning import skinned
 from backend.lids import aperture
 from tests.face_model_files import write_bfm_front
 
@@ -270,3 +273,162 @@ def test_an_unknown_model_is_a_sentence():
     with pytest.raises(UsageError, match="no face model 'flame' to train with") as caught:
         differentiable_model("flame")
     assert caught.value.code == "unknown-face-model"
+
+
+JOINTS = ("root", "neck", "jaw", "left eye", "right eye")
+OWN_MODES = 6
+
+
+class JointedHead(OpenHead):
+    """The open head with joints, an expression of its own and a contour that slides: what FLAME has."""
+
+    def __init__(self):
+        super().__init__()
+        self.name = "jointed"
+        generator = np.random.default_rng(0)
+        field = np.cos(self.mean @ generator.normal(scale=20, size=(3, OWN_MODES)))  # (V, E)
+        directions = generator.normal(scale=0.002, size=(OWN_MODES, 3))
+        self.expression_basis = np.einsum("ve,ec->evc", field, directions).astype(np.float32)
+        at = np.array([[0, -0.12, -0.06], [0, -0.1, -0.06], [0, -0.03, -0.05], *self.eye_centres(self.mean)])
+        distance = np.linalg.norm(self.mean[:, None] - at, axis=2)  # (V, J)
+        weights = np.exp(-((distance / 0.06) ** 2)) + 1e-3
+        regressor = np.exp(-((distance.T / 0.02) ** 2)) + 1e-9
+        self.skinning = Skinning(
+            names=JOINTS,
+            parents=np.array([-1, 0, 1, 1, 1]),
+            weights=(weights / weights.sum(1, keepdims=True)).astype(np.float32),
+            regressor=(regressor / regressor.sum(1, keepdims=True)).astype(np.float32),
+            pose_basis=generator.normal(scale=5e-4, size=(36, len(self.mean), 3)).astype(np.float32),
+        )
+        jaw = self.points68.vertices[:17], self.points68.barycentric[:17]
+        others = np.roll(np.arange(17), 3)
+        self.contour = ContourLandmarks(
+            np.array([-30.0, 0.0, 30.0]),
+            tuple(SurfacePoints(jaw[0][order], jaw[1][order]) for order in (others, np.arange(17), others[::-1])),
+        )
+
+
+@pytest.fixture(scope="module")
+def jointed() -> JointedHead:
+    return JointedHead()
+
+
+@pytest.fixture(scope="module")
+def jointed_own(jointed) -> DifferentiableModel:
+    return differentiable_model(jointed, expression="own")
+
+
+def random_pose(seed: int, count: int, size: float = 0.6) -> Tensor:
+    return size * torch.randn(count, len(JOINTS), 3, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_pose_turns_the_shaped_head_as_its_definition_says(jointed, jointed_own):
+    identity, pose = random_codes(jointed_own, 1, 2)[0], random_pose(1, 2)
+    expression = torch.randn(2, OWN_MODES, generator=torch.Generator().manual_seed(3))
+    shut = torch.tensor([[1.0, 0.0], [0.4, 0.7]])
+    shaped = jointed_own.vertices(identity, expression, lid_closure=shut).numpy()
+    open_eyed = jointed_own.vertices(identity, expression).numpy()
+    found = jointed_own.vertices(identity, expression, pose, shut)
+    for row in range(2):
+        joints = jointed.skinning.regressor @ open_eyed[row]  # lids do not move joints
+        np.testing.assert_allclose(jointed_own.joints(identity, expression)[row], joints, atol=1e-6)
+        wanted = skinned(jointed.skinning, shaped[row], joints, pose[row].numpy())
+        np.testing.assert_allclose(found[row], wanted, atol=2e-6)
+
+
+def test_points_alone_turn_with_the_head(jointed_own):
+    identity, pose = random_codes(jointed_own, 2, 3)[0], random_pose(2, 3)
+    expression, shut = torch.randn(3, OWN_MODES), torch.rand(3, 2)
+    vertices = jointed_own.vertices(identity, expression, pose, shut)
+    for name in jointed_own.point_sets:
+        points = jointed_own.points(name, identity, expression, pose, shut)
+        torch.testing.assert_close(points, jointed_own.points_of(name, vertices), atol=2e-6, rtol=0)
+
+
+def test_lids_of_a_models_own_expression_are_those_of_its_keys(jointed, jointed_own):
+    by_keys = differentiable_model(jointed)
+    assert by_keys.expression_is_bounded and not jointed_own.expression_is_bounded
+    assert jointed_own.expression_size == OWN_MODES and jointed_own.shuts_lids
+    identity = random_codes(by_keys, 4)[0]
+    wanted = by_keys.vertices(identity, expression_of(by_keys, eyeBlinkLeft=0.6, eyeBlinkRight=1.0))
+    lids = torch.tensor([[0.6, 1.0]])
+    torch.testing.assert_close(jointed_own.vertices(identity, torch.zeros(1, OWN_MODES), lid_closure=lids), wanted)
+    replaced = by_keys.vertices(identity, expression_of(by_keys, eyeBlinkLeft=0.1), lid_closure=lids)
+    torch.testing.assert_close(replaced, wanted)
+
+
+def test_a_head_that_looks_aside_has_its_lids_shut_as_one_that_looks_ahead(jointed_own):
+    identity = random_codes(jointed_own, 5)[0]
+    still, shut = torch.zeros(1, OWN_MODES), torch.ones(1, 2)
+    pose = torch.zeros(1, len(JOINTS), 3)
+    pose[0, 0, 1] = np.pi / 2
+    turned = jointed_own.vertices(identity, still, pose, shut)
+    ahead = jointed_own.vertices(identity, still, lid_closure=shut)
+    pivot = jointed_own.joints(identity, still)[:, :1]
+    x, y, z = (ahead - pivot).unbind(-1)
+    torch.testing.assert_close(turned, torch.stack([z, y, -x], -1) + pivot, atol=1e-6, rtol=0)
+
+
+def test_gradients_reach_codes_joints_and_lids(jointed_own):
+    codes = [torch.zeros(1, jointed_own.identity_size), torch.zeros(1, OWN_MODES), torch.zeros(1, 5, 3)]
+    codes = [code.requires_grad_() for code in (*codes, torch.full((1, 2), 0.5))]
+    jointed_own.points("landmarks478", *codes).square().sum().backward()
+    for code in codes:
+        assert torch.isfinite(code.grad).all() and code.grad.abs().sum() > 0
+
+
+def test_the_contour_slides_with_the_yaw(jointed, jointed_own):
+    vertices = jointed_own.vertices(torch.zeros(3, jointed_own.identity_size), torch.zeros(3, OWN_MODES))
+    fixed = jointed_own.landmarks68(vertices)
+    slid = jointed_own.landmarks68(vertices, torch.tensor([-80.0, 4.0, 25.0]))
+    order = np.roll(np.arange(17), 3)
+    torch.testing.assert_close(slid[0, :17], fixed[0, :17][order])
+    torch.testing.assert_close(slid[1], fixed[1])
+    torch.testing.assert_close(slid[2, :17], fixed[2, :17][order[::-1].copy()])
+    torch.testing.assert_close(slid[:, 17:], fixed[:, 17:])
+
+
+def test_what_a_model_has_not_is_refused(head, bfm_path):
+    identity, expression = random_codes(head, 0)
+    with pytest.raises(ValueError, match="open_head has no joints"):
+        head.vertices(identity, expression, pose=torch.zeros(1, 5, 3))
+    basel = differentiable_model(bfm_path)
+    with pytest.raises(ValueError, match="lids of bfm cannot be shut"):
+        basel.vertices(torch.zeros(1, 80), torch.zeros(1, 64), lid_closure=torch.ones(1, 2))
+    with pytest.raises(UsageError, match="has no ARKit keys"):
+        differentiable_model(bfm_path, expression="keys")
+    with pytest.raises(UsageError, match="no expression but its keys"):
+        differentiable_model("open_head", expression="own")
+
+
+def arrays_of(model: JointedHead, **changes) -> ModelArrays:
+    """As a file would hold it."""
+    values = {
+        "name": "stand-in", "label": "Stand-in 2026", "licence": Licence("none", "For tests.", False),
+        "source": "nowhere", "mean": model.mean, "faces": model.topology.faces, "metres_per_unit": 1.0,
+        "identity_basis": model.identity_basis, "expression_basis": model.expression_basis,
+        "skinning": model.skinning, "landmarks68": model.points68, "contour": model.contour,
+    }  # fmt: skip
+    return ModelArrays(**values | changes)
+
+
+def test_a_file_as_it_is_gives_its_own_expression_and_joints(jointed):
+    model = differentiable_model(arrays_of(jointed))
+    assert (model.expression_size, model.albedo_size, model.joint_names) == (OWN_MODES, 0, JOINTS)
+    assert not model.expression_is_bounded and not model.shuts_lids and model.lids is None
+    identity, expression = random_codes(model, 7)
+    wanted = model.shape.base.numpy().reshape(-1, 3) + np.tensordot(identity[0].numpy(), jointed.identity_basis, 1)
+    wanted = wanted + np.tensordot(expression[0].numpy(), jointed.expression_basis, 1)
+    np.testing.assert_allclose(model.vertices(identity, expression)[0], wanted, atol=1e-6)
+    assert model.albedo(torch.zeros(2, 0)).shape == (2, len(jointed.mean), 3)
+    skin, known = model.vertex_skin.numpy(), jointed.masks["face"] & jointed.masks["outer_skin"]
+    assert not (skin & (jointed.masks["part_eyeball_left"] | jointed.masks["part_teeth_upper"])).any()
+    assert (skin & (jointed.masks["scalp"] | jointed.masks["neck"])).sum() < 0.02 * skin.sum()
+    assert (skin & known).sum() > 0.6 * known.sum()
+
+
+def test_a_file_that_lacks_what_is_asked_for_says_what_to_do(jointed):
+    with pytest.raises(UsageError, match="does not say where its 68 landmarks are. Add the model first"):
+        differentiable_model(arrays_of(jointed, landmarks68=None))
+    with pytest.raises(UsageError, match="has no ARKit keys"):
+        differentiable_model(arrays_of(jointed), expression="keys")
