@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import environment
+from . import environment, licences
 from .batch_job import BatchOptions, Job, MakeWorker
 from .batch_plan import Person, Plan, read_plan
 from .batch_report import FAILED, MADE, BatchReport, Row
@@ -156,7 +156,8 @@ def batch_from_request(params: dict, call: Call) -> dict:
 
 
 def check_batch_output(plan: Plan, options: BatchOptions) -> None:
-    """Raises UsageError where the results could not go to the output folder. Changes nothing."""
+    """Raises UsageError where the results could not go to the output folder, or may not be sold. Changes nothing."""
+    licences.check_sale(licences.of_options(options.head), options.head.for_sale)
     if options.jobs < 1:
         raise UsageError("bad-jobs", f"--jobs counts worker processes from 1; {options.jobs} is not possible.")
     check_folder_above(options.output / "person")

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from . import doctor, environment, start
+from .assets_command import add_assets_parser
+from .assets_command import run as run_assets
 from .batch_command import add_batch_parser, checked_batch
 from .batch_command import run as run_in_terminal
 from .command_options import add_head_options, check_photograph_file, head_options
@@ -122,6 +124,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_head_options(one)
 
     add_batch_parser(commands)
+    add_assets_parser(commands)
 
     commands.add_parser("doctor", help="say what is installed, what is missing and what mends it", allow_abbrev=False)
 
@@ -226,6 +229,10 @@ def _print_report(report: ReconstructReport, started: float, total: float) -> No
         print(f"Warning: {warning}")
 
 
+def assets(chosen: argparse.Namespace, arguments: list[str]) -> int:
+    return run_assets(chosen, arguments, logged)
+
+
 def diagnose(chosen: argparse.Namespace, arguments: list[str]) -> int:
     print(doctor.report())
     return 0
@@ -307,6 +314,7 @@ COMMANDS = {
     "demo": demo,
     "reconstruct": reconstruct,
     "batch": batch,
+    "assets": assets,
     "doctor": diagnose,
     "bench": bench,
     "setup": setup,

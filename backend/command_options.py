@@ -5,9 +5,11 @@ import json
 import os
 from pathlib import Path
 
+from . import licences
 from .errors import UsageError
 from .options import (
     BLENDER_FORMATS,
+    DEFAULT_FACE_MODEL,
     DEFAULT_METHOD,
     DEFAULT_TEXTURE_SIZE,
     DEVICES,
@@ -19,6 +21,7 @@ from .options import (
     PRESET_FORMATS,
     SMALLEST_TEXTURE_SIZE,
     ReconstructOptions,
+    check_face_model,
 )
 
 SMALLEST_EXPORTED_TEXTURE, LARGEST_EXPORTED_TEXTURE = 16, 16384
@@ -34,6 +37,9 @@ def add_head_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--texture-size", type=int, default=DEFAULT_TEXTURE_SIZE, metavar="N", help=size)
     parser.add_argument("--no-texture", action="store_true", help="plain skin instead of the photographs' texture")
     parser.add_argument("--device", choices=DEVICES, default="auto")
+    model = "what the head is made from, see `assets list`; default: %(default)s"
+    parser.add_argument("--face-model", default=DEFAULT_FACE_MODEL, metavar="NAME", help=model)
+    parser.add_argument("--for-sale", action="store_true", help="refuse whatever a licence forbids to sell")
     how = "a paper's network and then the fit, or the fit to the landmarks alone; default: %(default)s"
     parser.add_argument("--method", choices=METHODS, default=DEFAULT_METHOD, help=how)
 
@@ -66,7 +72,8 @@ def head_options(chosen: argparse.Namespace) -> ReconstructOptions:
         )
     if chosen.blender is not None and not os.path.isfile(chosen.blender):
         raise UsageError("no-blender-there", f"There is no program {chosen.blender} for --blender.")
-    return ReconstructOptions(
+    check_face_model(chosen.face_model)
+    options = ReconstructOptions(
         focal_length_mm=chosen.focal_length,
         formats=tuple(dict.fromkeys(formats)),
         texture_size=chosen.texture_size,
@@ -75,7 +82,11 @@ def head_options(chosen: argparse.Namespace) -> ReconstructOptions:
         method=chosen.method,
         export_options=_export_options(chosen, formats),
         blender=chosen.blender.absolute() if chosen.blender else None,
+        face_model=chosen.face_model,
+        for_sale=chosen.for_sale,
     )
+    licences.check_sale(licences.of_options(options), options.for_sale)
+    return options
 
 
 def check_photograph_file(path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backend.licences import combined
 from backend.result_folder import HeadResult
 
 LASH_COLOUR = (0.11, 0.09, 0.08)  # sRGB; lashes have no picture in the texture
@@ -64,6 +65,9 @@ def write_obj_note(result: HeadResult, obj: Path) -> None:
     Raises OSError.
     """
     credit = result.face_model
+    may_be_sold, sentence = credit.commercial, credit.sentence
+    if result.licences and not (together := combined(result.licences)).commercial:
+        may_be_sold, sentence = False, together.sentence
     note = {
         "file": obj.name,
         "preset": "obj",
@@ -75,8 +79,9 @@ def write_obj_note(result: HeadResult, obj: Path) -> None:
         "displacement": "off",
         "face_model": credit.name,
         "licence": credit.licence,
-        "licence_in_words": credit.sentence,
-        "may_be_used_commercially": credit.commercial,
+        "licence_in_words": sentence,
+        "may_be_used_commercially": may_be_sold,
+        "licences": [each.as_json() for each in result.licences],
     }
     text = json.dumps(note, indent=2, ensure_ascii=False)
     obj.with_name(f"{obj.name}.json").write_text(text + "\n", encoding="utf-8")

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from .errors import UsageError
+from .errors import Fix, UsageError
 
 BLENDER_FORMATS = ("blend", "fbx", "obj", "glb", "usd")
 # The choices of addon/export_presets.py, which the backend hands on and never imports; a test holds them equal.
@@ -16,8 +16,7 @@ EXPORT_PRESETS = tuple(PRESET_FORMATS)
 EXPORT_KEYS = ("all", "used", "none")
 EXPORT_PARTS = ("joined", "separate")
 EXPORT_DISPLACEMENT = ("off", "applied")
-FACE_MODELS = ("open_head",)
-"""Those that a head can be made from; the landmark calibrations are for them."""
+DEFAULT_FACE_MODEL = "open_head"
 METHODS = ("eye-motion", "fit")
 """How a head is made: a paper's network and then the fit, or the fit to the landmarks alone."""
 DEFAULT_METHOD = "fit"
@@ -25,6 +24,31 @@ DEVICES = ("auto", "cuda", "mps", "cpu")
 DEFAULT_TEXTURE_SIZE = 2048
 SMALLEST_TEXTURE_SIZE = 64
 LARGEST_TEXTURE_SIZE = 8192
+
+
+def face_model_names() -> tuple[str, ...]:
+    """The face models that a head can be made from: the built-in one, then those that were added."""
+    from . import asset_store
+
+    return (DEFAULT_FACE_MODEL, *(asset.name for asset in asset_store.installed()))
+
+
+def check_face_model(name: str) -> None:
+    """Raises UsageError("no-such-face-model"), which says what there is and how more come, where there is none."""
+    names = face_model_names()
+    if name in names:
+        return
+    from .asset_catalogue import ADD_COMMAND, FACE_MODEL, known, no_such_asset
+
+    entry = known(name)
+    if entry is None or entry.kind != FACE_MODEL:
+        raise no_such_asset(name, names, f"No head can be made from {name}: there is no such face model")
+    raise UsageError(
+        "no-such-face-model",
+        f"No head can be made from {name} yet: {entry.label} has not been added. Get it from its owner at "
+        f"{entry.source}, then: {ADD_COMMAND}. There is: {', '.join(names)}.",
+        Fix("add-face-model", "Add a face model", ADD_COMMAND),
+    )
 
 
 @dataclass(frozen=True)
@@ -42,8 +66,9 @@ class ReconstructOptions:
         export_options: of the files, JSON as `addon/export_presets.py` reads it; "" for its defaults.
         blender: the Blender program, or interpreter with bpy, that writes the files; None for the one installed.
         portrait: render.png too, where Blender writes files.
-        face_model: what the head is made from, one of `FACE_MODELS`.
+        face_model: what the head is made from, one of `face_model_names()`.
         method: how, one of `METHODS`.
+        for_sale: the head is to be sold; what a licence forbids to sell is then refused.
     """
 
     faces: tuple[int | None, ...] = ()
@@ -56,8 +81,9 @@ class ReconstructOptions:
     export_options: str = ""
     blender: Path | None = None
     portrait: bool = True
-    face_model: str = FACE_MODELS[0]
+    face_model: str = DEFAULT_FACE_MODEL
     method: str = DEFAULT_METHOD
+    for_sale: bool = False
 
     @classmethod
     def from_request(cls, asked: dict, faces: tuple[int | None, ...] = ()) -> "ReconstructOptions":
@@ -65,10 +91,8 @@ class ReconstructOptions:
 
         Raises UsageError for a face model or a method that does not exist.
         """
-        face_model = asked.get("face_model", cls.face_model)
-        if face_model not in FACE_MODELS:
-            there = ", ".join(FACE_MODELS)
-            raise UsageError("no-such-face-model", f"No head can be made from {face_model}. There is: {there}.")
+        face_model = str(asked.get("face_model", cls.face_model))
+        check_face_model(face_model)
         method = asked.get("method", cls.method)
         if method not in METHODS:
             raise UsageError("no-such-method", f"There is no method {method}. There are: {', '.join(METHODS)}.")
@@ -88,6 +112,7 @@ class ReconstructOptions:
             portrait=bool(asked.get("portrait", cls.portrait)),
             face_model=face_model,
             method=method,
+            for_sale=bool(asked.get("for_sale", cls.for_sale)),
         )
 
     def as_request(self) -> dict:

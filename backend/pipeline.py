@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from backend import licences
 from backend.calibration import load_calibration
 from backend.detection import DetectedFace, find_face
 from backend.devices import choose_device, with_cpu_fallback
@@ -61,7 +62,8 @@ def reconstruct(
 
     Raises:
         PhotoError: a photograph cannot be used.
-        UsageError: a file is missing, the output cannot be written, or the method's weights cannot be used.
+        UsageError: a file is missing, the output cannot be written, the method's weights cannot be used, or the head is
+            to be sold and a licence forbids it.
     """
 
     def on_device(device: str, notes: list[str]) -> ReconstructReport:
@@ -79,6 +81,9 @@ def _reconstruct(
     progress: Progress,
 ) -> ReconstructReport:
     stages = _Stages(progress)
+    method = method_named(options.method, device)
+    credits = licences.of_head(options.face_model, method.weights.values() if method else ())
+    licences.check_sale(credits, options.for_sale)
     with output_folder(output, options.overwrite) as folder:
         with stages.stage("reading the photographs", 0.0):
             pictures = [load_photograph(path) for path in photographs]
@@ -88,7 +93,6 @@ def _reconstruct(
                 find_face(picture.image, picture.path.name, number or 1)
                 for picture, number in zip(pictures, wanted, strict=False)
             ]
-        method = method_named(options.method, device)
         with stages.stage("looking at the face", 0.25):
             observations = observe(pictures, faces, options.focal_length_mm, method)
         with stages.stage("fitting the head", 0.3):
@@ -103,8 +107,8 @@ def _reconstruct(
             write_picture(folder / OVERLAY_FILE, overlay)
             names = [_store_photograph(picture, folder, i + 1) for i, picture in enumerate(pictures)]
             warnings = notes + [w for picture in pictures for w in picture.warnings]
-            warnings += fit_warnings(head, pictures) + strangers
-            write_result(folder, head_result(head, names, faces, dict(stages.timings), warnings, method))
+            warnings += fit_warnings(head, pictures) + strangers + licences.warnings(credits)
+            write_result(folder, head_result(head, names, faces, dict(stages.timings), warnings, method, credits))
         if options.formats:
             from backend.blender_files import export
 
@@ -202,6 +206,7 @@ def head_result(
     timings: dict[str, float],
     warnings: list[str],
     method: ReconstructionMethod | None = None,
+    credits: tuple[licences.Credit, ...] = (),
 ) -> HeadResult:
     """The fitted head as the result folder's contract has it."""
     model, topology = head.model, head.model.topology
@@ -219,6 +224,7 @@ def head_result(
         key_weights=np.stack([photograph.key_weights for photograph in head.photographs]),
         landmarks68=model.landmarks68(head.neutral).astype(np.float32),
         face_model=FaceModelCredit(model.name, licence.name, licence.sentence, licence.commercial),
+        licences=credits,
         photographs=tuple(
             PhotographResult(file, photograph.camera, face.detector, photograph.landmark_error, photograph.closure)
             for file, photograph, face in zip(files, head.photographs, faces, strict=True)

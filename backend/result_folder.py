@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from backend.errors import LifemaskError
+from backend.licences import Credit
 from backend.rendering.camera import Camera
 
 SCHEMA_VERSION = 1
@@ -100,6 +101,7 @@ class HeadResult:
         key_index: (N, 2) int32, key and vertex; key_offset: (N, 3) float32 metres at value 1.
         key_weights: (photographs, K) float32 in [0, 1].
         landmarks68: (68, 3) float32 metres, on the neutral.
+        licences: of everything that took part: face model, weights, detector.
         correctives: by the name of the corrective key.
         software, weights: names and versions; timings: seconds a stage; warnings: sentences.
     """
@@ -116,6 +118,7 @@ class HeadResult:
     key_weights: np.ndarray
     landmarks68: np.ndarray
     face_model: FaceModelCredit
+    licences: tuple[Credit, ...] = ()
     photographs: tuple[PhotographResult, ...] = ()
     correctives: Mapping[str, Corrective] = field(default_factory=dict)
     software: Mapping[str, str] = field(default_factory=dict)
@@ -163,6 +166,7 @@ def write_result(folder: Path, result: HeadResult) -> None:
             "sentence": result.face_model.sentence,
             "commercial": result.face_model.commercial,
         },
+        "licences": [credit.as_json() for credit in result.licences],
         "photos": [
             {
                 "file": photograph.file,
@@ -207,6 +211,7 @@ def read_result(folder: Path) -> HeadResult:
             for entry in facts["photos"]
         )
         face_model = FaceModelCredit(**facts["face_model"])
+        credits = tuple(Credit(**entry) for entry in facts.get("licences", ()))
         correctives = {name: Corrective(**entry) for name, entry in facts.get("correctives", {}).items()}
         described = {
             "software": dict(facts["software"]),
@@ -222,6 +227,7 @@ def read_result(folder: Path) -> HeadResult:
         key_names=tuple(arrays.pop("key_names").tolist()),
         photographs=photographs,
         face_model=face_model,
+        licences=credits,
         correctives=correctives,
         **arrays,
         **described,

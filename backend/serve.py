@@ -15,6 +15,7 @@ from .server import Call
 log = logging.getLogger(__name__)
 
 NICENESS = 5
+FACE_MODEL_FIELDS = ("name", "label", "licence", "sentence", "commercial", "source")
 FACES_LOOKED_FOR = 2
 """The search goes on until so many are found; from two on a person is asked whose head it shall be."""
 
@@ -54,11 +55,14 @@ def initialize(params: dict, call: Call) -> dict:
         raise mismatch.as_error()
     import torch
 
-    from . import pipeline  # noqa: F401  (its packages take a second to load: now rather than in the first job)
+    from . import (
+        asset_store,
+        pipeline,  # noqa: F401  (its packages take a second to load: now rather than in the first job)
+    )
     from .devices import choose_device
     from .face_models import load_face_model
 
-    licence = load_face_model("open_head").licence
+    load_face_model("open_head")
     devices = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return {
         "protocol": list(protocol.PROTOCOL),
@@ -68,13 +72,8 @@ def initialize(params: dict, call: Call) -> dict:
         "device": choose_device("auto"),
         "devices": [name for name, is_there in devices.items() if is_there],
         "face_models": [
-            {
-                "name": "open_head",
-                "label": "Open Head",
-                "licence": licence.name,
-                "sentence": licence.sentence,
-                "commercial": licence.commercial,
-            }
+            {name: getattr(asset, name) for name in FACE_MODEL_FIELDS}
+            for asset in (asset_store.find(asset_store.OPEN_HEAD), *asset_store.installed())
         ],
     }
 
@@ -128,11 +127,61 @@ def batch(params: dict, call: Call) -> dict:
     return batch_from_request(params, call)
 
 
+def list_assets(params: dict, call: Call) -> dict:
+    """Everything that is here or could be added: face models and the detector's file."""
+    from . import asset_store
+
+    return {"assets": [asset.as_json() for asset in asset_store.assets()]}
+
+
+def add_asset(params: dict, call: Call) -> dict:
+    """Adds a face model from its owner's file or folder."""
+    from . import asset_store
+
+    try:
+        asset = asset_store.add(Path(params["path"]), call.progress, call.cancelled)
+    finally:
+        _forget_face_models()
+    return {"asset": asset.as_json()}
+
+
+def fetch_asset(params: dict, call: Call) -> dict:
+    """Downloads what anyone may download, once somebody has agreed."""
+    from . import asset_store
+
+    try:
+        asset = asset_store.fetch(params["name"], params.get("agreed") is True, call.progress, call.cancelled)
+    finally:
+        _forget_face_models()
+    return {"asset": asset.as_json()}
+
+
+def remove_asset(params: dict, call: Call) -> dict:
+    """Removes what was added or downloaded."""
+    from . import asset_store
+
+    asset_store.remove(params["name"], call.cancelled)
+    _forget_face_models()
+    return {}
+
+
+def _forget_face_models() -> None:
+    """A model that was added again is read again; the memory that preparing one took is given back."""
+    from .face_models import load_face_model
+
+    load_face_model.cache_clear()
+    memory.give_back()
+
+
 HANDLERS: dict[str, server.Handler] = {
     "initialize": initialize,
     "find_faces": find_faces,
     "reconstruct": reconstruct,
     "batch": batch,
+    "assets.list": list_assets,
+    "assets.add": add_asset,
+    "assets.fetch": fetch_asset,
+    "assets.remove": remove_asset,
 }
 
 

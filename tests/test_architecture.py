@@ -27,7 +27,8 @@ PROCESS = ("protocol", "client", "child_process", "server", "environment", "erro
 BARE = (
     "errors", "environment", "start", "options", "output_folder", "cli", "doctor", "python_version", "__main__",
     "protocol", "client", "server", "command_options", "batch", "batch_command", "batch_job", "batch_plan",
-    "batch_record", "batch_report", "child_process", "downloads", "face_landmarker",
+    "batch_record", "batch_report", "child_process", "downloads", "face_landmarker", "asset_catalogue", "asset_store",
+    "assets_command", "licences",
 )  # fmt: skip
 
 
