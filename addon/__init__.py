@@ -15,6 +15,7 @@ MODULES = (
     "operators.reconstruct",
     "operators.update_head",
     "operators.set_up",
+    "operators.face_models",
     "operators.batch",
     "operators.job",
     "operators.view",

@@ -1,4 +1,4 @@
-"""What is set once for this computer: where Lifemask keeps its gigabytes, the device, how long it waits."""
+"""What is set once for this computer: where Lifemask keeps its gigabytes, the device, how long it waits, its models."""
 
 from __future__ import annotations
 
@@ -73,14 +73,30 @@ class LIFEMASK_preferences(bpy.types.AddonPreferences):
         precision=0,
         update=_configure,
     )
+    for_sale: bpy.props.BoolProperty(
+        name="My Work Is Sold",
+        description=(
+            "Use nothing whose licence forbids that: a face model, a method or a detector whose results may not be "
+            "sold is refused before any work"
+        ),
+        default=False,
+        update=_configure,
+    )
+    face_model_details: bpy.props.StringProperty(
+        description="The face model whose details are shown", options={"HIDDEN", "SKIP_SAVE"}
+    )
 
     def draw(self, context):
+        from .panels import face_models
+
         column = self.layout.column()
         column.use_property_split = True
         column.use_property_decorate = False
         for name in ("folder", "device", "existing_environment", "wheel_folder", "python", "face_landmarker"):
             column.prop(self, name)
         column.prop(self, "idle_minutes")
+        column.prop(self, "for_sale")
+        face_models.draw(self.layout, context, self.face_model_details)
 
 
 def preferences(context: bpy.types.Context | None = None) -> LIFEMASK_preferences:
@@ -95,6 +111,7 @@ def settings_of(chosen: LIFEMASK_preferences) -> Settings:
         device=chosen.device,
         existing=path_of(chosen.existing_environment),
         face_landmarker=path_of(chosen.face_landmarker),
+        for_sale=chosen.for_sale,
         idle_minutes=chosen.idle_minutes,
         blender=Path(bpy.app.binary_path) if bpy.app.binary_path else None,
     )

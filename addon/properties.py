@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import bpy
+
+from .face_models import OPEN_HEAD, Asset, named, why_not
+from .session import session
 
 TEXTURE_SIZES = (
     ("1024", "1024 px", "A draft: quickest to make, enough from far away"),
     ("2048", "2048 px", "What most photographs hold"),
     ("4096", "4096 px", "For sharp photographs of at least 12 megapixels; takes longer and more memory"),
 )
-OPEN_HEAD = "open_head"
-LICENCE_OF_FACE_MODEL = {
-    OPEN_HEAD: "Free for any use, selling the head included (CC0)",
-}
-"""What a person may do with a head made from each face model, in words. The names are those of the backend."""
-
-FACE_MODELS = ((OPEN_HEAD, "Open Head", LICENCE_OF_FACE_MODEL[OPEN_HEAD]),)
+METHODS = (
+    ("fit", "Fit", "The head is fitted to the landmarks of the photographs: the quickest, and right with any face"),
+    (
+        "eye-motion",
+        "Eye Motion",
+        "A network looks at the whole face first, shut and half-shut eyes above all; the fit starts from what it saw",
+    ),
+)
+"""How a head is made. The names are those of the backend."""
 
 LARGEST_FACE = 0
 
@@ -63,12 +69,53 @@ class LIFEMASK_PG_scene(bpy.types.PropertyGroup):
         subtype="DISTANCE_CAMERA",
         precision=1,
     )
+    # What is stored is the name, so that a file keeps its choice on a computer where the model is not installed.
+    face_model_name: bpy.props.StringProperty(
+        name="Face Model", description="The name of the chosen face model", default=OPEN_HEAD, options={"HIDDEN"}
+    )
     face_model: bpy.props.EnumProperty(
         name="Face Model",
         description="The model that the head is made from; its licence holds for the head",
-        items=FACE_MODELS,
-        default=OPEN_HEAD,
+        items=lambda settings, context: _items(session.face_models, _name_in(settings)),
+        get=lambda settings: _number_of(settings),
+        set=lambda settings, number: _choose(settings, number),
+        options=set(),  # it is not animated
     )
+    method: bpy.props.EnumProperty(
+        name="Method", description="How the head is found in the photographs", items=METHODS, default="fit"
+    )
+
+
+def face_model_of(scene: bpy.types.Scene) -> Asset | None:
+    """The face model that is chosen; None where it is not installed here."""
+    return named(scene.lifemask.face_model_name, session.face_models)
+
+
+def why_no_head(scene: bpy.types.Scene) -> str:
+    """Why no head can be made from the face model that is chosen, in a sentence; "" where one can."""
+    return why_not(scene.lifemask.face_model_name, session.face_models, session.settings.for_sale)
+
+
+@functools.lru_cache(maxsize=64)  # Blender reads the strings of a dynamic list later: somebody has to keep them
+def _items(models: tuple[Asset, ...], chosen: str) -> list[tuple[str, str, str, str, int]]:
+    """The choices as Blender takes them: the installed models, and what is chosen where that is not installed."""
+    items = [(model.name, model.label, model.licence_in_words, "NONE") for model in models]
+    if named(chosen, models) is None:
+        items.append((chosen, f"{chosen} (not installed)", "Add it in the preferences of Lifemask", "ERROR"))
+    return [(*item, number) for number, item in enumerate(items)]
+
+
+def _name_in(settings) -> str:
+    return getattr(settings, "face_model_name", "") or OPEN_HEAD  # Blender asks without settings, too
+
+
+def _number_of(settings) -> int:
+    chosen = _name_in(settings)
+    return next(number for name, *_, number in _items(session.face_models, chosen) if name == chosen)
+
+
+def _choose(settings, number: int) -> None:
+    settings.face_model_name = _items(session.face_models, _name_in(settings))[number][0]
 
 
 CLASSES = (LIFEMASK_PG_photograph, LIFEMASK_PG_scene)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import jobs
+from . import face_models, jobs
 from .backend_program import find_program
 from .outcomes import done_with_batch, failure_of, sentence_about, with_mend
 from .session_types import (
@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_TICKS = 0.02
 SECONDS_FOR_THREADS_TO_END = 2.0
+ASSET_NEWS = {"add": "{} is installed.", "fetch": "{} is downloaded and installed.", "remove": "{} was removed."}
 
 
 class Session:
@@ -54,9 +55,14 @@ class Session:
         is_set_up: whether there is an environment, as of the last look.
         setup: how far the set-up is, while it runs.
         work: what is being done, or None.
+        kind: of what is or was done last, as of `Work`; "" for the set-up.
         error: what went wrong last, until `dismiss`.
         done: what was made last, until `dismiss`.
         info: what the backend process said about itself (device, face models with licences), or None.
+        face_models: those that a head can be made from, the open head first.
+        assets: everything that can be installed, as the backend said last; None before it was asked.
+        asset_failure: why it could not say so, or None.
+        news: what was done with an asset last, in a sentence, for the preferences.
         find_program: how the backend process is found; tests put another one here.
         wake: called when there is something to tick for.
     """
@@ -67,9 +73,14 @@ class Session:
         self.is_set_up = False
         self.setup: SetupProgress | None = None
         self.work: Work | None = None
+        self.kind = ""
         self.error: Failure | None = None
         self.done: Done | None = None
         self.info: dict | None = None
+        self.face_models: tuple[face_models.Asset, ...] = (face_models.THE_OPEN_HEAD,)
+        self.assets: tuple[face_models.Asset, ...] | None = None
+        self.asset_failure: Failure | None = None
+        self.news = ""
         self.find_program: Callable[[Settings], Program | None] = find_program
         self.wake: Callable[[], None] = lambda: None
         self._backend: Backend | None = None
@@ -78,6 +89,8 @@ class Session:
         self._running: int | None = None
         self._request: Request | None = None
         self._again: Callable[[], None] | None = None
+        self._listing: int | None = None
+        self._asset_label = ""
         self._faces: dict[int, tuple[Path, FacesCallback]] = {}
         self._undelivered: list[tuple[FacesCallback, FoundFaces]] = []
 
@@ -96,18 +109,25 @@ class Session:
 
     @property
     def is_busy(self) -> bool:
-        """Whether `tick` has something to do: set-up, work, or faces that are looked for."""
-        return self.state in BUSY or bool(self._faces or self._undelivered)
+        """Whether `tick` has something to do: set-up, work, faces that are looked for, a list that is asked for."""
+        return self.state in BUSY or self.is_listing or bool(self._faces or self._undelivered)
+
+    @property
+    def is_listing(self) -> bool:
+        """Whether the backend was asked what can be installed, and has not answered."""
+        return self._listing is not None
 
     # What the person asks for
 
     def configure(self, settings: Settings) -> None:
         """Take over what the preferences say, and look whether an environment is there."""
+        if settings.folder != self.settings.folder:
+            self.info = self.assets = self.asset_failure = None  # they were those of the other folder
         self.settings = settings
         self.look_again()
 
     def look_again(self) -> None:
-        """Look whether there is an environment. Reads a few small files."""
+        """Look whether there is an environment, and which face models are installed. Reads a few small files."""
         from ..backend.environment import SetupError
 
         try:
@@ -115,6 +135,8 @@ class Session:
         except (SetupError, OSError) as error:
             log.info("no environment: %s", error)
             self.is_set_up = False
+        if self.info is None:
+            self.face_models = face_models.installed_in(self.settings.folder)
         self._changed()
 
     def start_set_up(self, choice: SetupChoice) -> None:
@@ -141,7 +163,7 @@ class Session:
         parameters = {
             "photographs": [{"path": str(path), "face": face} for path, face in request.photographs],
             "output": str(jobs.new_folder(self.settings.folder)),
-            "options": {"device": self.settings.device, **request.options},
+            "options": {**self._options_of_settings(), **request.options},
         }
         self._request = request
         self._start("update" if request.head else "reconstruct", "reconstruct", parameters)
@@ -151,9 +173,34 @@ class Session:
         """Ask for many heads in files, as the backend's method `batch` takes it. Raises LifemaskError when busy."""
         self._refuse_when_busy()
         self._request = None
-        options = {"device": self.settings.device, **parameters.get("options", {})}
+        options = {**self._options_of_settings(), **parameters.get("options", {})}
         self._start("batch", "batch", {**parameters, "options": options})
         self._again = lambda: self.start_batch(parameters)
+
+    def start_asset(self, kind: str, label: str, parameters: Mapping[str, object]) -> None:
+        """Add, download or remove a face model or another asset. Raises LifemaskError when busy.
+
+        Args:
+            kind: "add", "fetch" or "remove".
+            label: what it is called, for the news; of a file that is added the backend says what it is.
+            parameters: as the backend's methods `assets.add`, `assets.fetch` and `assets.remove` take them.
+        """
+        self._refuse_when_busy()
+        self._request, self._asset_label, self.news = None, label, ""
+        self._start(kind, f"assets.{kind}", dict(parameters))
+        self._again = lambda: self.start_asset(kind, label, parameters)
+
+    def list_assets(self) -> None:
+        """Ask what is installed and what can be; the answer goes to `assets`. Never changes the state."""
+        if self.is_listing:
+            return
+        self.asset_failure = None
+        try:
+            self._listing = self._backend_process().request("assets.list", {})
+        except (_lifemask_error(), OSError) as error:
+            self.asset_failure = failure_of(error)
+        self._changed()
+        self.wake()
 
     def find_faces(self, path: Path, callback: FacesCallback) -> None:
         """Look for the faces in a photograph; `callback` is called from `tick`. Never changes the state."""
@@ -198,6 +245,7 @@ class Session:
             self._setting_up.cancel(SECONDS_FOR_THREADS_TO_END)
         self._stop_backend()
         self._setting_up = self.setup = self.work = self._running = self._request = self._again = None
+        self._listing = None
         self._faces.clear()
         self._undelivered.clear()
         self._changed()
@@ -261,11 +309,12 @@ class Session:
 
     def _begin(self, again: Callable[[], None] | None) -> None:
         self.error = self.done = None
-        self._again = again
+        self.kind, self._again = "", again
         self._changed()
 
     def _start(self, kind: str, method: str, parameters: dict) -> None:
         self._begin(None)
+        self.kind = kind
         try:
             backend = self._backend_process()
             self._running = backend.request(method, parameters)
@@ -300,7 +349,7 @@ class Session:
         """Those who wait for faces are told: the numbers of the next process begin anew."""
         if self._backend is not None:
             self._backend.stop()
-        self._backend = self._program = self.info = None
+        self._backend = self._program = self.info = self._listing = None
         faces, self._faces = self._faces, {}
         for path, callback in faces.values():
             self._undelivered.append((callback, FoundFaces(path, failure=failure_of(_stopped()))))
@@ -325,6 +374,9 @@ class Session:
 
         if isinstance(event, client.Ready):
             self.info = event.info
+            self.face_models = face_models.models_among(face_models.assets_from(event.info.get("face_models")))
+        elif event.request == self._listing:
+            self._take_assets(event)
         elif event.request in self._faces:
             self._take_faces(event)
         elif event.request != self._running or self.work is None:
@@ -338,6 +390,18 @@ class Session:
             if event.failure.kind != "cancelled" and not (work.cancelling and event.failure.code == "cancelled"):
                 self._fail(event.failure)
         self._changed()
+
+    def _take_assets(self, event) -> None:
+        from ..backend import client
+
+        if isinstance(event, client.Progress):
+            return
+        self._listing = None
+        if isinstance(event, client.Failed):
+            self.asset_failure = event.failure
+            return
+        self.assets = face_models.assets_from(event.value.get("assets"))
+        self.face_models = face_models.models_among(self.assets)
 
     def _take_faces(self, event) -> None:
         from ..backend import client
@@ -363,6 +427,11 @@ class Session:
     def _finish(self, value: dict) -> None:
         work, self.work, self._running = self.work, None, None
         request, self._request = self._request, None
+        if work.kind in ASSET_NEWS:
+            asset = face_models.asset_from(value.get("asset"))
+            self.news = ASSET_NEWS[work.kind].format(asset.label if asset else self._asset_label)
+            self.list_assets()
+            return
         if request is None:
             self.done = done_with_batch(value, work.seconds)
             return
@@ -376,6 +445,10 @@ class Session:
             kind=work.kind,
             request=request,
         )
+
+    def _options_of_settings(self) -> dict[str, object]:
+        """What the preferences say of every head."""
+        return {"device": self.settings.device, "for_sale": self.settings.for_sale}
 
     def _fail(self, failure: Failure) -> None:
         self.error = with_mend(failure)

@@ -38,6 +38,7 @@ class Settings:
         device: "auto", "cuda", "mps" or "cpu".
         existing: an environment that somebody else made, to be used as it is.
         face_landmarker: the file of MediaPipe's newer detector, where it lies somewhere else than in `root`.
+        for_sale: the person sells what they make: nothing is used whose licence forbids that.
         idle_minutes: after how long without work the process ends and gives its memory back; 0 for never.
         blender: the program that writes Blender files in a batch; None where there is none.
     """
@@ -46,6 +47,7 @@ class Settings:
     device: str = "auto"
     existing: Path | None = None
     face_landmarker: Path | None = None
+    for_sale: bool = False
     idle_minutes: float = 5.0
     blender: Path | None = None
 
@@ -98,7 +100,7 @@ class Work:
     """What is being done.
 
     Attributes:
-        kind: "reconstruct", "update" or "batch".
+        kind: "reconstruct", "update", "batch", or what is done with an asset: "add", "fetch", "remove".
         stage: what is done now, in words.
         share: of the whole, 0 to 1.
         detail: more words, such as the count and the time left of a batch; may be empty.

@@ -132,7 +132,7 @@ def _tick() -> float | None:
 
 
 def redraw_if_changed() -> None:
-    """Draw the sidebars again, and nothing else, when what the session shows there has changed."""
+    """Draw the sidebars and the preferences again, and nothing else, when what the session shows there has changed."""
     global _drawn, _drawn_at
     now = (session.state, session.version, int(session.work.seconds) if session.work else 0)
     is_only_progress = _drawn[:1] == now[:1] and session.state in BUSY
@@ -143,13 +143,15 @@ def redraw_if_changed() -> None:
 
 
 def redraw_sidebars() -> None:
-    """Draw the sidebars of all 3D views again."""
+    """Draw the sidebars of all 3D views again, and the preferences where they are open."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "VIEW_3D":
                 for region in area.regions:
                     if region.type == "UI":
                         region.tag_redraw()
+            elif area.type == "PREFERENCES":
+                area.tag_redraw()
 
 
 @bpy.app.handlers.persistent

@@ -17,6 +17,9 @@ Standard library and numpy only, so that the add-on is tested without torch. $LI
     end_on_sigterm  it ends by SystemExit when terminated, as `python -m backend` does
     faces           for find_faces: [{"number", "box", "usable"}]
     warnings, landmark_error, device    of the result
+    assets          what `assets.list` tells (ASSETS); what is added, fetched and removed changes it while it lives
+    fail_assets     {"code", "sentence", "kind", "fix"}: adding and downloading fail so
+    asset_seconds   how long adding and downloading take (0.2)
 """
 
 import json
@@ -34,12 +37,39 @@ from backend.errors import Fix, LifemaskError, PhotoError, SetupError, UsageErro
 from backend.output_folder import output_folder  # noqa: E402
 
 STAGES = ("reading the photographs", "finding the face", "fitting the head", "making the texture", "writing the result")
+ASSETS = [
+    {
+        "name": "flame2023", "label": "FLAME 2023", "kind": "face_model", "installed": True,
+        "licence": "FLAME non-commercial", "sentence": "For research that is not commercial.", "commercial": False,
+        "size": 104_857_600, "sha256": "5f" * 32, "source": "https://flame.is.tue.mpg.de", "fetchable": False,
+    },
+    {
+        "name": "ict", "label": "ICT-FaceKit", "kind": "face_model", "installed": False, "licence": "MIT",
+        "sentence": "Anyone may use, change and sell it; the notice of its licence goes with copies of the model.",
+        "commercial": True, "size": 430_000_000, "sha256": "ab" * 32,
+        "source": "https://github.com/USC-ICT/ICT-FaceKit", "fetchable": True,
+    },
+    {
+        "name": "bfm2009", "label": "Basel Face Model 2009", "kind": "face_model", "installed": False,
+        "licence": "BFM 2009", "sentence": "For research only, by those who signed its form.", "commercial": False,
+        "size": 0, "sha256": "", "source": "Its owner gives it out: https://faces.dmi.unibas.ch/bfm/.",
+        "fetchable": False,
+    },
+    {
+        "name": "face_landmarker", "label": "MediaPipe Face Landmarker", "kind": "detector", "installed": True,
+        "licence": "Apache-2.0", "sentence": "Anyone may use and sell what is made with it.", "commercial": True,
+        "size": 3_758_596, "sha256": "64" * 32, "source": "https://storage.googleapis.com/mediapipe-models",
+        "fetchable": True,
+    },
+]  # fmt: skip
+MODEL_STAGES = ("reading the file", "laying the open head over it", "writing the model")
 ERRORS = {"photo": PhotoError, "usage": UsageError, "setup": SetupError}
 
 
 def main() -> int:
     told = json.loads(os.environ.get("LIFEMASK_FAKE", "{}"))
     told["output"] = os.dup(1)
+    told.setdefault("assets", ASSETS)
     for number in range(told.get("rubbish", 0)):
         print(f"rubbish {number}", flush=True)
     if told.get("silent"):
@@ -52,6 +82,10 @@ def main() -> int:
         "initialize": lambda params, call: initialize(told, params),
         "find_faces": lambda params, call: find_faces(told, params),
         "reconstruct": lambda params, call: reconstruct(told, params, call),
+        "assets.list": lambda params, call: {"assets": told["assets"]},
+        "assets.add": lambda params, call: add_asset(told, params, call),
+        "assets.fetch": lambda params, call: fetch_asset(told, params, call),
+        "assets.remove": lambda params, call: remove_asset(told, params),
     }
     return server.serve(handlers, log_path="", parent=parent, idle_exit=idle)
 
@@ -66,9 +100,53 @@ def initialize(told: dict, params: dict) -> dict:
         "device": told.get("device", "cpu"),
         "devices": ["cpu"],
         "face_models": [
-            {"name": "open_head", "label": "Open Head", "licence": "CC0-1.0", "sentence": "Free.", "commercial": True}
+            {"name": "open_head", "label": "Open Head", "licence": "CC0-1.0", "sentence": "Free.", "commercial": True},
+            *(
+                {name: asset[name] for name in ("name", "label", "licence", "sentence", "commercial", "source")}
+                for asset in told["assets"]
+                if asset["installed"] and asset["kind"] == "face_model"
+            ),
         ],
     }
+
+
+def add_asset(told: dict, params: dict, call: server.Call) -> dict:
+    path = Path(params["path"])
+    if not path.exists():
+        raise UsageError("no-face-model-file", f"There is no face model at {path}. Choose its file again.")
+    work_on_asset(told, call)
+    asset = {**ASSETS[0], "name": path.stem, "label": path.stem, "installed": True, "source": ""}
+    told["assets"] = [each for each in told["assets"] if each["name"] != asset["name"]] + [asset]
+    return {"asset": asset}
+
+
+def fetch_asset(told: dict, params: dict, call: server.Call) -> dict:
+    asset = next(each for each in told["assets"] if each["name"] == params["name"])
+    if not params.get("agreed"):
+        raise UsageError("consent-needed", f"{asset['label']} is downloaded when you agree to its licence.")
+    if not asset["fetchable"]:
+        raise UsageError("not-fetchable", f"{asset['label']} has to be got from its owner: {asset['source']}.")
+    work_on_asset(told, call)
+    asset = {**asset, "installed": True}
+    told["assets"] = [asset if each["name"] == asset["name"] else each for each in told["assets"]]
+    return {"asset": asset}
+
+
+def remove_asset(told: dict, params: dict) -> dict:
+    if params["name"] == "open_head":
+        raise UsageError("built-in", "The open head comes with Lifemask and cannot be removed.")
+    gone = {"installed": False}
+    told["assets"] = [{**each, **gone} if each["name"] == params["name"] else each for each in told["assets"]]
+    return {}
+
+
+def work_on_asset(told: dict, call: server.Call) -> None:
+    until = time.monotonic() + told.get("asset_seconds", 0.2)
+    began = time.monotonic()
+    while (share := (time.monotonic() - began) / max(until - began, 1e-6)) < 1.0:
+        wait(told, call, MODEL_STAGES[min(int(share * len(MODEL_STAGES)), len(MODEL_STAGES) - 1)], share)
+    if told.get("fail_assets"):
+        raise error_of(told["fail_assets"])
 
 
 def find_faces(told: dict, params: dict) -> dict:
@@ -82,6 +160,12 @@ def find_faces(told: dict, params: dict) -> dict:
 def reconstruct(told: dict, params: dict, call: server.Call) -> dict:
     names = [Path(each["path"]).name for each in params["photographs"]]
     options = params.get("options", {})
+    model = options.get("face_model", "open_head")
+    asset = next((each for each in told["assets"] if each["name"] == model and each["installed"]), None)
+    if asset is None and model != "open_head":
+        raise UsageError("no-such-face-model", f"There is no face model {model}.")
+    if options.get("for_sale") and asset and not asset["commercial"]:
+        raise UsageError("licence-forbids-sale", f"Heads made from {asset['label']} may not be sold.")
     with output_folder(Path(params["output"]), bool(options.get("overwrite"))) as folder:
         for number in range(told.get("rubbish_working", 0)):
             os.write(told["output"], f"rubbish {number}\n".encode())

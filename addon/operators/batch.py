@@ -74,7 +74,7 @@ class LIFEMASK_OT_batch(bpy.types.Operator, ImportHelper):
 
     @classmethod
     def poll(cls, context):
-        return can_start(cls)
+        return can_start(cls, context.scene)
 
     def draw(self, context):
         column = self.layout.column()
@@ -98,6 +98,8 @@ class LIFEMASK_OT_batch(bpy.types.Operator, ImportHelper):
         row = column.row()
         row.active = settings.use_texture
         row.prop(settings, "texture_size")
+        column.prop(settings, "face_model")
+        column.prop(settings, "method")
 
     def execute(self, context):
         source = source_of(self.filepath, self.directory)

@@ -33,7 +33,7 @@ class LIFEMASK_OT_reconstruct(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context):
-        return can_start(cls)
+        return can_start(cls, context.scene)
 
     def execute(self, context):
         photographs = [(path, None) for path in chosen_files(self)]
@@ -45,13 +45,20 @@ class LIFEMASK_OT_reconstruct(bpy.types.Operator):
         return ended(self)
 
 
-def can_start(operator: type) -> bool:
-    """A poll for operators that start a job; says why not."""
+def can_start(operator: type, scene: bpy.types.Scene | None = None) -> bool:
+    """A poll for operators that start a job; says why not.
+
+    `scene` is the one whose face model is used, where that is known before.
+    """
     if session.state in BUSY:
         operator.poll_message_set("Lifemask is at work. Wait until it is done, or cancel it.")
         return False
     if not session.is_set_up and session.state is not State.ERROR:
         operator.poll_message_set("Lifemask is not set up yet: see its tab in the sidebar of the 3D view.")
+        return False
+    reason = properties.why_no_head(scene) if scene is not None else ""
+    if reason:
+        operator.poll_message_set(reason)
         return False
     return True
 
@@ -62,7 +69,8 @@ def options_of(scene: bpy.types.Scene) -> Mapping[str, object]:
     options: dict[str, object] = {
         "texture_size": int(settings.texture_size),
         "texture": settings.use_texture,
-        "face_model": settings.face_model,
+        "face_model": settings.face_model_name,
+        "method": settings.method,
     }
     if settings.focal_length:
         options["focal_length_mm"] = settings.focal_length

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import bpy
 
-from .. import head_record, properties
+from .. import face_models, head_record, properties
 from ..session import Request, session
 from .reconstruct import can_start, ended, options_of
 
@@ -39,6 +39,11 @@ class LIFEMASK_OT_update_head(bpy.types.Operator):
     def execute(self, context):
         head = head_record.active_head(context)
         record = head_record.record_of(head)
+        name = context.scene.lifemask.face_model_name if self.use_list else face_model_of(record)
+        reason = face_models.why_not(name, session.face_models, session.settings.for_sale)
+        if reason:
+            self.report({"ERROR"}, reason)
+            return {"CANCELLED"}
         if self.use_list:
             photographs = properties.chosen_photographs(context.scene)
             if not photographs:
@@ -60,7 +65,7 @@ class LIFEMASK_OT_update_head(bpy.types.Operator):
                 return {"CANCELLED"}
             request = Request(
                 photographs=tuple(photographs),
-                options=record.options,
+                options={**record.options, "face_model": name},
                 scene=context.scene.session_uid,
                 head=record.id,
                 head_uid=head.session_uid,
@@ -68,6 +73,11 @@ class LIFEMASK_OT_update_head(bpy.types.Operator):
             )
         session.start_reconstruct(request)
         return ended(self)
+
+
+def face_model_of(record: head_record.HeadRecord) -> str:
+    """The name of the face model that a head is updated with."""
+    return str(record.options.get("face_model") or record.face_model or face_models.OPEN_HEAD)
 
 
 def photographs_of(

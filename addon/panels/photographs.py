@@ -7,9 +7,9 @@ from pathlib import Path
 import bpy
 
 from .. import paragraphs, photograph_list, photographed_faces
-from ..properties import LICENCE_OF_FACE_MODEL
+from ..properties import face_model_of, why_no_head
 from ..thumbnails import thumbnails
-from .parts import large_button
+from .parts import LARGE, large_button
 
 FACES_IN_A_ROW = 3
 
@@ -39,8 +39,12 @@ def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         return
     _draw_list(layout, settings)
     _draw_faces(layout, context.scene)
-    _draw_options(layout, settings, width)
-    large_button(layout, "lifemask.reconstruct", "Create Head", "USER")
+    _draw_options(layout, settings)
+    _draw_licence(layout, context.scene, width)
+    button = layout.row()
+    button.scale_y = LARGE
+    button.enabled = not why_no_head(context.scene)
+    button.operator("lifemask.reconstruct", text="Create Head", icon="USER")
     _draw_more_options(layout, settings)
 
 
@@ -90,7 +94,7 @@ def _draw_faces(layout: bpy.types.UILayout, scene: bpy.types.Scene) -> None:
         button.photograph, button.face = scene.lifemask.active_photograph, face.number
 
 
-def _draw_options(layout: bpy.types.UILayout, settings, width: float) -> None:
+def _draw_options(layout: bpy.types.UILayout, settings) -> None:
     """What decides how good the head is and what may be done with it."""
     column = layout.column(heading="Texture")
     column.use_property_split = True
@@ -100,9 +104,21 @@ def _draw_options(layout: bpy.types.UILayout, settings, width: float) -> None:
     size.active = settings.use_texture
     size.prop(settings, "texture_size", text="Texture Size")
     column.prop(settings, "face_model")
-    quiet = layout.column()
-    quiet.active = False
-    paragraphs.draw(quiet, LICENCE_OF_FACE_MODEL[settings.face_model], width)
+
+
+def _draw_licence(layout: bpy.types.UILayout, scene: bpy.types.Scene, width: float) -> None:
+    """What may be done with the head, or why none can be made from the face model that is chosen."""
+    refusal, model = why_no_head(scene), face_model_of(scene)
+    if model is not None:
+        quiet = layout.column()
+        quiet.active = False
+        paragraphs.draw(quiet, model.licence_in_words, width)
+    if refusal:
+        box = layout.box()
+        paragraphs.draw(box, refusal, width - paragraphs.BOX_POINTS, "ERROR", alert=True)
+        box.operator("lifemask.show_preferences", text="Open the Preferences", icon="PREFERENCES")
+    elif not model.commercial:
+        paragraphs.draw(layout, "Heads made from it may not be sold.", width, "INFO")
 
 
 def _draw_more_options(layout: bpy.types.UILayout, settings) -> None:
@@ -113,6 +129,7 @@ def _draw_more_options(layout: bpy.types.UILayout, settings) -> None:
     body.use_property_split = True
     body.use_property_decorate = False
     body.prop(settings, "focal_length")
+    body.prop(settings, "method")
 
 
 CLASSES = (LIFEMASK_UL_photographs,)

@@ -12,6 +12,9 @@ TITLES = {
     "reconstruct": "Creating the Head",
     "update": "Updating the Head",
     "batch": "Batch",
+    "add": "Adding a Face Model",
+    "fetch": "Downloading",
+    "remove": "Removing a Face Model",
 }
 
 

@@ -285,7 +285,123 @@ def test_trying_a_batch_again_takes_the_device_that_is_chosen_now(types, start, 
     session.start_batch({"input": "people", "options": {"formats": ["fbx"]}})
     session.settings = replace(session.settings, device="cpu")
     session.retry()
-    assert asked == [{"device": "auto", "formats": ["fbx"]}, {"device": "cpu", "formats": ["fbx"]}]
+    assert asked == [
+        {"device": "auto", "for_sale": False, "formats": ["fbx"]},
+        {"device": "cpu", "for_sale": False, "formats": ["fbx"]},
+    ]
+
+
+def names(assets) -> list[str]:
+    return [asset.name for asset in assets]
+
+
+def record_on_disk(session, name: str, text: str) -> None:
+    folder = session.settings.folder / "face_models" / name
+    folder.mkdir(parents=True)
+    (folder / "asset.json").write_text(text, "utf-8")
+
+
+def test_face_models_are_known_from_the_disk_before_the_process_starts_and_from_the_process_then(
+    types, start, photograph
+):
+    session = start(seconds=0.05)
+    assert names(session.face_models) == ["open_head"] and session.face_models[0].commercial
+    entry = {"name": "ict", "label": "ICT-FaceKit", "licence": "MIT", "sentence": "Sell it.", "commercial": True}
+    record_on_disk(session, "ict", json.dumps(entry))
+    record_on_disk(session, "nameless", json.dumps({"size": "large", "commercial": "perhaps"}))
+    record_on_disk(session, "broken", "{")
+    record_on_disk(session, "a list", "[1]")
+    record_on_disk(session, ".half made", json.dumps(entry))
+    session.look_again()
+    assert names(session.face_models) == ["open_head", "ict", "nameless"]
+    ict, nameless = session.face_models[1:]
+    assert ict.commercial and ict.sentence == "Sell it." and not nameless.commercial
+    session.start_reconstruct(request_for(types, photograph))
+    until(session, lambda: session.done)
+    assert names(session.face_models) == ["open_head", "flame2023"], "as the fake backend has them"
+    session.configure(replace(session.settings, root=session.settings.folder / "elsewhere"))
+    assert names(session.face_models) == ["open_head"], "another folder has other models"
+
+
+def test_the_list_of_what_can_be_installed_is_asked_for_beside_everything_else(types, start):
+    session = start()
+    assert session.assets is None
+    session.list_assets()
+    assert session.state is types.State.READY and session.is_busy
+    session.run()
+    assert names(session.assets) == ["flame2023", "ict", "bfm2009", "face_landmarker"]
+    flame, ict, bfm, detector = session.assets
+    assert (flame.installed, ict.installed) == (True, False) and ict.fetchable and not bfm.fetchable
+    assert bfm.address == "https://faces.dmi.unibas.ch/bfm/" and detector.kind == "detector"
+    assert names(session.face_models) == ["open_head", "flame2023"], "no detectors, nothing that is not installed"
+
+
+def test_a_list_that_cannot_be_got_says_why_and_changes_nothing_else(types, start, tmp_path):
+    session = start()
+    session.find_program = lambda settings: types.Program((str(tmp_path / "gone" / "python"),), dict(os.environ))
+    session.list_assets()
+    session.run()
+    assert session.asset_failure.sentence and session.assets is None
+    assert session.state is types.State.READY and not session.is_listing
+
+
+def test_a_face_model_is_added_downloaded_and_removed_and_the_news_say_so(types, start, tmp_path):
+    session = start(asset_seconds=0.3)
+    (tmp_path / "flame2020.pkl").write_bytes(b"a model")
+    session.start_asset("add", "flame2020.pkl", {"path": str(tmp_path / "flame2020.pkl")})
+    assert session.state is types.State.WORKING and session.kind == "add"
+    seen = []
+    until(session, lambda: seen.append((session.work.stage, session.work.share)) if session.work else True)
+    assert "laying the open head over it" in [stage for stage, _ in seen]
+    session.run()
+    assert session.state is types.State.READY and session.news == "flame2020 is installed."
+    assert "flame2020" in names(session.face_models)
+    session.start_asset("fetch", "ICT-FaceKit", {"name": "ict", "agreed": True})
+    session.run()
+    assert session.news == "ICT-FaceKit is downloaded and installed." and "ict" in names(session.face_models)
+    session.start_asset("remove", "FLAME 2023", {"name": "flame2023"})
+    session.run()
+    assert session.news == "FLAME 2023 was removed." and "flame2023" not in names(session.face_models)
+
+
+def test_what_goes_wrong_with_a_face_model_is_an_error_that_can_be_tried_again(types, start, tmp_path):
+    session = start()
+    session.start_asset("add", "gone.pkl", {"path": str(tmp_path / "gone.pkl")})
+    session.run()
+    assert session.state is types.State.ERROR and session.error.code == "no-face-model-file"
+    assert session.kind == "add" and session.news == ""
+    (tmp_path / "gone.pkl").write_bytes(b"a model")
+    session.retry()
+    session.run()
+    assert session.error is None and session.news == "gone is installed."
+    session.start_asset("fetch", "BFM", {"name": "bfm2009", "agreed": True})
+    session.run()
+    assert session.error.code == "not-fetchable" and "https://" in session.error.sentence
+
+
+def test_adding_a_face_model_can_be_cancelled(types, start, tmp_path):
+    session = start(asset_seconds=30)
+    (tmp_path / "model.pkl").write_bytes(b"a model")
+    session.start_asset("add", "model.pkl", {"path": str(tmp_path / "model.pkl")})
+    until(session, lambda: session.work.share > 0)
+    session.cancel()
+    assert until(session, lambda: session.state is types.State.READY) < 1.5
+    assert session.news == "" and session.error is None
+
+
+def test_work_that_is_sold_goes_with_every_request_and_is_refused_where_a_licence_forbids_it(
+    types, start, photograph, addon
+):
+    session = start(seconds=0.05)
+    session.configure(replace(session.settings, for_sale=True))
+    session.start_reconstruct(request_for(types, photograph, options={"face_model": "flame2023"}))
+    session.run()
+    assert session.error.code == "licence-forbids-sale"
+    why_not = addon("addon.face_models").why_not
+    assert "FLAME 2023 may not be sold" in why_not("flame2023", session.face_models, for_sale=True)
+    assert why_not("flame2023", session.face_models, for_sale=False) == ""
+    assert why_not("open_head", session.face_models, for_sale=True) == ""
+    assert "not installed" in why_not("bfm2009", session.face_models, for_sale=False)
 
 
 def test_shutting_down_ends_the_process_and_the_work(types, start, photograph):
