@@ -60,7 +60,7 @@ def write_bfm_front(path: Path, seed: int = 0, vertices: int = 2500) -> Path:
             "exBase": waves(64, 0.04),
             "texBase": waves(80, 8.0),
             "tri": (faces + 1).astype(np.float32),
-            "point_buf": _faces_of_vertices(faces, vertices) + 1,
+            "point_buf": faces_of_vertices(faces, vertices) + 1,
             "tri_mask2": (front + 1).astype(np.float32),
             "keypoints": (keypoints + 1).astype(np.float32)[None],
             "frontmask2_idx": (inner + 1).astype(np.float32)[:, None],
@@ -70,7 +70,7 @@ def write_bfm_front(path: Path, seed: int = 0, vertices: int = 2500) -> Path:
     return path
 
 
-def _faces_of_vertices(faces: np.ndarray, vertices: int, columns: int = 8) -> np.ndarray:
+def faces_of_vertices(faces: np.ndarray, vertices: int, columns: int = 8) -> np.ndarray:
     """(V, 8) rows of `faces` round each vertex, the number of faces where there are fewer."""
     result = np.full((vertices, columns), len(faces), np.int64)
     used = np.zeros(vertices, np.int64)
@@ -173,7 +173,12 @@ def write_flame(path: Path, seed: int = 0, vertices: int = 400, **other: object)
         seed, vertices: see `flame_content`.
         other: contents to write instead, by name.
     """
-    content = {**flame_content(seed, vertices), **other}
+    return write_flame_content(path, {**flame_content(seed, vertices), **other})
+
+
+def write_flame_content(path: Path, content: dict[str, object]) -> Path:
+    """Arrays by their names in the file, as Python 2 wrote them; what is None is left out."""
+    content = dict(content)
     for name in ("v_template", "shapedirs", "posedirs", "weights", "J"):
         if isinstance(content[name], np.ndarray):
             content[name] = ChumpyArray(content[name])
