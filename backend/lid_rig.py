@@ -2,18 +2,21 @@
 
 `build_eye_rig` makes it from a mesh, the loop where skin ends and socket lining begins, and the eyeball; the open head
 stores the result as index arrays (`LidRig.to_arrays`). `backend.lids` moves the lids. Lengths are metres in model space
-(+Y up, +Z out of the face, +X to the subject's left). numpy only.
+(+Y up, +Z out of the face, +X to the subject's left).
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 SIDES = ("left", "right")
 EYEBALL_RADIUS = 0.012  # adult human eyes: 12 mm, 5 % about it
 RIG_REACH = 0.021  # skin further than this from the margin is no follower
 LASH_SMOOTHING = 2  # passes of a 1 2 1 filter along the roots, so that neighbouring hairs turn alike
-SKIN, LINING, LASH = 0, 1, 2
+SKIN, LINING, LASH, EYE = 0, 1, 2, 3
+"""What a follower is. EYE: the surface of the eye itself, where a model has it in one piece with the lids."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class EyeRig:
         loop: (M,) int64, the margin: inner canthus, along the upper lid to the outer canthus, back along the lower.
         outer: position of the outer canthus in `loop`.
         followers: (N,) int64, vertices that move with the margin, the loop itself left out.
-        kind: (N,) uint8, SKIN, LINING or LASH.
+        kind: (N,) uint8, SKIN, LINING, LASH or EYE.
         share: (N, M) float32, rows sum to one: how much of each margin vertex a follower copies.
         distance: (N,) float32, metres along the surface from the margin on the average face.
         centre: (2,) where the ball's centre lies: fraction of the way from inner to outer canthus, and height over the
@@ -171,6 +174,7 @@ def build_eye_rig(
     loop: np.ndarray,
     centre: np.ndarray,
     lashes: np.ndarray | None = None,
+    fused: bool = False,
 ) -> EyeRig:
     """The rig of one eye from a face model's average mesh.
 
@@ -181,23 +185,27 @@ def build_eye_rig(
         centre: (3,) of the model's own eyeball; the lining is the side of the loop that lies about it.
         lashes: the lashes of this eye: (F, 4) faces of cards of quads, or (N,) vertices that each hang on the margin
             nearest to them.
+        fused: what lies inside the loop is the eye itself, which the lids are grown together with.
 
     Raises:
-        ValueError: if the loop does not part skin from lining.
+        ValueError: if the margin is no loop from canthus to canthus, or parts nothing and is no border of the mesh.
     """
     vertices = np.asarray(vertices, float)
     loop, outer = _oriented_loop(vertices, np.asarray(loop, np.int64))
     edges = mesh_edges(faces)
+    inside = _inside(edges, loop, len(vertices))
+    if not len(inside) and not any(set(rim) == set(loop) for rim in boundary_loops(faces)):
+        raise ValueError("The margin loop does not part the skin from the socket lining.")
     near = np.linalg.norm(vertices - vertices[loop].mean(0), axis=1) < RIG_REACH + np.ptp(vertices[loop], axis=0).max()
     edges = edges[near[edges].all(1)]
-    lining = _lining(vertices, edges, loop, centre)
+    lining = inside[near[inside]]
     distance = _distances(vertices, edges, loop)
     used = np.unique(edges)
     used = used[~np.isin(used, loop)]
     skin = used[~np.isin(used, lining) & (distance[used] < RIG_REACH)]
     groups = [
         (skin, SKIN, _harmonic_shares(vertices, edges, loop, skin)),
-        (lining, LINING, _harmonic_shares(vertices, edges, loop, lining)),
+        (lining, EYE if fused else LINING, _harmonic_shares(vertices, edges, loop, lining)),
     ]
     if lashes is not None and len(lashes):
         share = _card_shares if np.ndim(lashes) == 2 else _nearest_shares
@@ -286,27 +294,16 @@ def _oriented_loop(vertices, loop):
     return loop, outer
 
 
-def _lining(vertices, edges, loop, centre):
-    """Vertices on the loop's far side: the component, loop taken out, that holds the vertex deepest behind the ball."""
-    free = edges[~np.isin(edges, loop).any(1)]
-    label = np.arange(len(vertices))
-    while True:
-        lowest = np.minimum(label[free[:, 0]], label[free[:, 1]])
-        before = label.copy()
-        np.minimum.at(label, free[:, 0], lowest)
-        np.minimum.at(label, free[:, 1], lowest)
-        label = label[label]
-        if (label == before).all():
-            break
-    used = np.unique(free)
-    behind = used[np.linalg.norm(vertices[used, :2] - np.asarray(centre)[:2], axis=1) < 0.012]
-    deepest = behind[vertices[behind, 2].argmin()]
-    lining = used[label[used] == label[deepest]]
-    touching = edges[np.isin(edges, loop).any(1)]
-    skin_side = np.setdiff1d(np.unique(touching), loop)
-    if np.isin(skin_side, lining).all():
-        raise ValueError("The margin loop does not part the skin from the socket lining.")
-    return lining
+def _inside(edges, loop, count):
+    """Vertices (N,) that the loop parts from the greater rest of the mesh: the lining, or the eye; perhaps none."""
+    on_loop = np.isin(edges, loop)
+    free = edges[~on_loop.any(1)]
+    graph = sparse.coo_matrix((np.ones(len(free)), free.T), (count, count))
+    label = connected_components(graph, directed=False)[1]
+    touching, used = np.setdiff1d(edges[on_loop.any(1)], loop), np.setdiff1d(edges, loop)
+    pieces = np.unique(label[touching])
+    greatest = max(pieces, key=lambda piece: np.count_nonzero(label[used] == piece))
+    return used[np.isin(label[used], pieces[pieces != greatest])]
 
 
 def _distances(vertices, edges, loop):

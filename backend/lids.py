@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.lid_rig import LASH, LINING, SIDES, SKIN, Eyeball, EyeRig, LidRig, canthi, opening
+from backend.lid_rig import EYE, LASH, LINING, SIDES, SKIN, Eyeball, EyeRig, LidRig, canthi, opening
 
 MARGIN_CLEARANCE = 0.00035  # inner edge of the margin over the ball
 SKIN_CLEARANCE = 0.0010  # lid skin over the ball, reached SKIN_CLEARANCE_REACH away from the margin
@@ -245,9 +245,9 @@ def _resting_depth(margin, eyeball: Eyeball):
 
 
 def _falloff(eye: EyeRig, reach):
-    """(N,) 1 at the margin's plate, falling smoothly to 0 at `reach` metres; lashes always 1."""
+    """(N,) 1 at the margin's plate, falling smoothly to 0 at `reach` metres; lashes and the eye between the lids 1."""
     along = np.clip((eye.distance - PLATE_LENGTH) / (reach - PLATE_LENGTH), 0.0, 1.0)
-    return np.where(eye.kind == LASH, 1.0, 1.0 - along * along * (3.0 - 2.0 * along))
+    return np.where((eye.kind == LASH) | (eye.kind == EYE), 1.0, 1.0 - along * along * (3.0 - 2.0 * along))
 
 
 def _blink_reach(eye: EyeRig):
