@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from .downloads import KnownFile
 from .errors import UsageError
 from .face_landmarker import FACE_LANDMARKER
+from .gnm_file import GNM_FILE
+from .gnm_file import PAGE as GNM_PAGE
 
 OPEN_HEAD = "open_head"
 FACE_MODEL, DETECTOR = "face_model", "detector"
@@ -107,6 +109,17 @@ CATALOGUE = (
         commercial=True,
         source="https://github.com/USC-ICT/ICT-FaceKit",
         files=("ict_facekit.npz",),
+    ),
+    KnownAsset(
+        "gnm",
+        "GNM Head 3",
+        FACE_MODEL,
+        "Apache-2.0",
+        "GNM Head, copyright 2026 Google LLC: free for any use; who passes it on adds the licence's text.",
+        commercial=True,
+        source=GNM_PAGE,
+        files=(GNM_FILE.name,),
+        download=GNM_FILE,
     ),
     KnownAsset(
         "face_landmarker",

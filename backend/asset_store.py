@@ -213,11 +213,7 @@ def fetch(name: str, agreed: bool, progress: Progress | None = None, cancelled: 
     """
     wanted, entry = to_fetch(name), known(name)
     if not agreed:
-        raise UsageError(
-            "consent-needed",
-            f"Nothing was downloaded: nobody has agreed to it. {consent(entry)}",
-            Fix("fetch-asset", "Download it", f"python3 -m backend assets fetch {name} --yes"),
-        )
+        raise nobody_agreed(entry)
     tell = progress or (lambda stage, share, detail: None)
     part = 1.0 if entry.kind == DETECTOR else 0.3
 
@@ -237,6 +233,15 @@ def consent(entry: KnownAsset) -> str:
     """What a person agrees to: name, licence, size and address."""
     size = f"{entry.download.size / 1e6:.1f} MB"
     return f"{entry.label} is {size} from {entry.download.source}, licence {entry.licence}. {entry.sentence}"
+
+
+def nobody_agreed(entry: KnownAsset) -> UsageError:
+    """The error that nobody has agreed to a download; it says what that would be."""
+    return UsageError(
+        "consent-needed",
+        f"Nothing was downloaded: nobody has agreed to it. {consent(entry)}",
+        Fix("fetch-asset", "Download it", f"python3 -m backend assets fetch {entry.name} --yes"),
+    )
 
 
 def remove(name: str, cancelled: CancelCallback | None = None) -> None:

@@ -60,7 +60,7 @@ def table(assets: list[Asset]) -> str:
         lines += [
             f"{asset.name:<16} {here:<18} {size:>9}  {checksum:<20}  may results be sold? {sold}",
             f"    {asset.label}, {kind}, licence {asset.licence}. {asset.sentence}",
-            f"    from {asset.source}",
+            f"    {asset.source}",
         ]
     return "\n".join(lines)
 
@@ -86,11 +86,12 @@ def _add(chosen: argparse.Namespace, arguments: list[str], logged: Logged) -> in
 def _fetch(chosen: argparse.Namespace, arguments: list[str], logged: Logged) -> int:
     asset_store.to_fetch(chosen.name)
     entry = known(chosen.name)
-    agreed = chosen.yes or _asked(asset_store.consent(entry))
-    if entry.kind == FACE_MODEL and agreed:  # to prepare it takes packages
+    if not (chosen.yes or _asked(asset_store.consent(entry))):
+        raise asset_store.nobody_agreed(entry)
+    if entry.kind == FACE_MODEL:  # to prepare it takes packages
         start.inside("runtime", "backend", [*arguments, *([] if chosen.yes else ["--yes"])])
     with logged("assets"), _terminal() as tell:
-        asset = asset_store.fetch(chosen.name, agreed, tell)
+        asset = asset_store.fetch(chosen.name, agreed=True, progress=tell)
     _say_added(asset)
     return 0
 

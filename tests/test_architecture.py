@@ -28,7 +28,7 @@ BARE = (
     "errors", "environment", "start", "options", "output_folder", "cli", "doctor", "python_version", "__main__",
     "protocol", "client", "server", "command_options", "batch", "batch_command", "batch_job", "batch_plan",
     "batch_record", "batch_report", "child_process", "downloads", "face_landmarker", "asset_catalogue", "asset_store",
-    "assets_command", "licences",
+    "assets_command", "licences", "gnm_file",
 )  # fmt: skip
 
 
