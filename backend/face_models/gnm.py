@@ -63,8 +63,8 @@ PLACES = {  # part -> corner and side of its square in the texture
     "tongue": (5 * CELL, 0.0, CELL),
 }
 SAME_PLACE = {"mouth_inside": "skin", "teeth_upper": "teeth", "teeth_lower": "teeth", "gums": "teeth"}
-JOINT_ERROR = 1e-5
-"""Metres by which joints from the file's regressor may miss those that the file states."""
+JOINT_ERROR, LARGEST_JOINT_ERROR = 1e-5, 1e-3
+"""Metres by which joints from a regressor may miss those that the file states: the file's own, and a changed one."""
 
 
 def recognises(path: Path) -> bool:
@@ -239,7 +239,7 @@ def _skinning(path: Path, data: dict[str, np.ndarray]) -> Skinning:
         raise _wrong(path, "its joint_parent_indices do not name the root first and every parent before its children")
     weights = data["skinning_weights"].T.astype(np.float64)
     total = weights.sum(axis=1, keepdims=True)
-    if weights.min() < 0 or np.abs(total - 1).max() > 1e-3:
+    if np.abs(total - 1).max() > 1e-3:
         raise _wrong(path, "its skinning_weights do not sum to 1")
     correctives = data["pose_correctives_regressor"].reshape(len(names), 9, -1, 3)
     if correctives[0].any():
@@ -279,7 +279,7 @@ def _joint_regressor(path: Path, data: dict[str, np.ndarray]) -> np.ndarray:
         rows /= scale
         solution = np.linalg.lstsq(rows @ rows.T, miss / scale, rcond=1e-10)[0]
         regressor += (rows.T @ solution).T
-        if np.abs(missing(regressor)).max() > 10 * JOINT_ERROR:
+        if np.abs(missing(regressor)).max() > LARGEST_JOINT_ERROR:
             raise _wrong(path, "its joints do not follow from its vertices")
     return regressor.astype(np.float32)
 

@@ -333,9 +333,11 @@ def test_what_is_wrong_with_a_file_is_said(content: dict[str, np.ndarray], tmp_p
 
 
 def test_joints_that_vertices_cannot_give_are_told(content: dict[str, np.ndarray], tmp_path: Path):
-    still = content["vertex_identity_basis"].copy()
-    still[0] = 0  # a mode that moves joints, but no vertex
-    made = {**content, "vertex_identity_basis": still}
+    made = {
+        **content,
+        **changed(content, "vertex_identity_basis", 0, 0),
+        **changed(content, "joint_identity_basis", 0, 0.01),
+    }
     with pytest.raises(UsageError, match="its joints do not follow from its vertices"):
         gnm_arrays(write_gnm(tmp_path / "gnm_head.npz", made))
 
