@@ -16,7 +16,7 @@ import numpy as np
 from mathutils import Matrix
 
 from . import cameras, shape_keys
-from .export_parts import drop_idle_keys, keep_faces, part_of_faces
+from .export_parts import drop_idle_keys, idle_keys, keep_faces, part_of_faces
 from .export_pictures import Pictures
 from .export_presets import ExportOptions, Preset
 from .head_record import values_of_photographs as recorded_values
@@ -35,6 +35,7 @@ class ExportCopy:
         keys: object name -> names of its shape keys, without the basis.
         left_out: keys that follow another one and are not in the copy: name -> (key it follows, formula in w).
         pictures: the copies of its materials and pictures.
+        parts: the parts that the head has, those that the preset leaves out included.
     """
 
     scene: bpy.types.Scene
@@ -42,6 +43,7 @@ class ExportCopy:
     pictures: Pictures
     keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: dict[str, tuple[str, str]] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -67,6 +69,8 @@ def copied(head: bpy.types.Object, preset: Preset, options: ExportOptions, pictu
                 copy.modifiers.clear()
             if preset.turn_degrees:
                 copy.data.transform(Matrix.Rotation(math.radians(preset.turn_degrees), 4, "Z"), shape_keys=True)
+            names_of_parts, part = part_of_faces(copy)
+            parts = tuple(name for number, name in enumerate(names_of_parts) if (part == number).any())
             objects = _parts(head, copy, scene, made, preset, options)
             _rename_groups(objects, preset)
             for item in objects:
@@ -80,7 +84,7 @@ def copied(head: bpy.types.Object, preset: Preset, options: ExportOptions, pictu
                 item.select_set(True, view_layer=layer)
             layer.update()
             keys = {item.name: tuple(name for name in kept if _has_key(item, name)) for item in objects}
-            yield ExportCopy(scene, objects, pictures, keys, left_out)
+            yield ExportCopy(scene, objects, pictures, keys, left_out, parts)
         finally:
             _remove(made)
             # Blender counts a user too many of copied keys, so those that were cleared away are still there.
@@ -276,6 +280,7 @@ def _parts(
     if options.parts == "joined":
         keep_faces(copy, np.isin(part, kept))
         return [copy]
+    idle = idle_keys(copy)  # such as tongueOut of a head without a tongue: in the file they are, by name
     objects = []
     for number in kept:
         item = copy.copy()
@@ -285,7 +290,7 @@ def _parts(
         scene.collection.objects.link(item)
         item["part"] = names[number]
         keep_faces(item, part == number)
-        drop_idle_keys(item)
+        drop_idle_keys(item, keep=() if objects else idle)
         objects.append(item)
     scene.collection.objects.unlink(copy)
     return objects

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import bmesh
 import bpy
 import numpy as np
@@ -15,11 +17,13 @@ def part_of_faces(head: bpy.types.Object) -> tuple[list[str], np.ndarray]:
     """Which part each face belongs to.
 
     Parts are the head's vertex groups that bear the name of a part of a face or of one of its materials; groups that a
-    person has made are none. A face belongs to the last group that holds all its vertices. Returns names and (F,)
-    indices into them; "rest" is the last name.
+    person has made are none. A face belongs to the last group that holds all its vertices; where several do, as along a
+    seam that two parts share, to the one that its material is named after. Returns names and (F,) indices into them;
+    "rest" is the last name.
     """
     mesh = head.data
-    of_materials = {slot.material.name.split(".")[0] for slot in head.material_slots if slot.material}
+    of_slots = [slot.material.name.split(".")[0] if slot.material else "" for slot in head.material_slots]
+    of_materials = set(of_slots)
     groups = {
         group.index: group.name
         for group in head.vertex_groups
@@ -36,8 +40,14 @@ def part_of_faces(head: bpy.types.Object) -> tuple[list[str], np.ndarray]:
     start = np.empty(len(mesh.polygons), dtype=np.int32)
     mesh.polygons.foreach_get("loop_start", start)
     part = np.full(len(mesh.polygons), len(groups), dtype=np.int32)
-    for number in range(len(groups)):
-        part[np.logical_and.reduceat(holds[number][corner], start)] = number
+    slot = np.empty(len(mesh.polygons), dtype=np.int32)
+    mesh.polygons.foreach_get("material_index", slot)
+    inside = [np.logical_and.reduceat(holds[number][corner], start) for number in range(len(groups))]
+    for number, faces in enumerate(inside):
+        part[faces] = number
+    for number, (name, faces) in enumerate(zip(groups.values(), inside, strict=True)):
+        slots = [index for index, material in enumerate(of_slots) if material == name]
+        part[faces & np.isin(slot, slots)] = number
     return [*groups.values(), "rest"], part
 
 
@@ -65,21 +75,29 @@ def keep_faces(item: bpy.types.Object, wanted: np.ndarray) -> None:
             item.vertex_groups.remove(group)
 
 
-def drop_idle_keys(item: bpy.types.Object) -> None:
-    """Remove the keys that move nothing of this part."""
+def drop_idle_keys(item: bpy.types.Object, keep: Collection[str] = ()) -> None:
+    """Remove the keys that move nothing of this part, but those in `keep`."""
+    idle = [name for name in idle_keys(item) if name not in keep]
     keys = item.data.shape_keys
     if keys is None:
         return
-    place = [np.empty(len(item.data.vertices) * 3, dtype=np.float32) for _ in keys.key_blocks]
-    for block, target in zip(keys.key_blocks, place, strict=True):
-        block.points.foreach_get("co", target)
-    idle = [
-        block
-        for block, target in zip(keys.key_blocks[1:], place[1:], strict=True)
-        if np.abs(target - place[0]).max(initial=0.0) < SMALLEST_MOTION_METRES
-    ]
     if len(idle) == len(keys.key_blocks) - 1:
         item.shape_key_clear()
         return
-    for block in idle:
-        item.shape_key_remove(block)
+    for name in idle:
+        item.shape_key_remove(keys.key_blocks[name])
+
+
+def idle_keys(item: bpy.types.Object) -> list[str]:
+    """The names of the keys that move nothing of a mesh."""
+    keys = item.data.shape_keys
+    if keys is None:
+        return []
+    place = [np.empty(len(item.data.vertices) * 3, dtype=np.float32) for _ in keys.key_blocks]
+    for block, target in zip(keys.key_blocks, place, strict=True):
+        block.points.foreach_get("co", target)
+    return [
+        block.name
+        for block, target in zip(keys.key_blocks[1:], place[1:], strict=True)
+        if np.abs(target - place[0]).max(initial=0.0) < SMALLEST_MOTION_METRES
+    ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 FORMATS = ("blend", "fbx", "obj", "glb", "usd")
@@ -44,6 +45,8 @@ class Preset:
         as_it_stands: keep pose, modifiers, drivers and cameras instead of writing the bare neutral.
         groups: new names of the parts' vertex groups: part, or the start of its name -> name in the target program.
         without_parts: parts, or the starts of their names, that are left out.
+        asks_for: parts, or the starts of their names, that the target program works with, and what they are called.
+        without_them: what that means where a head lacks some, for a sentence that has named them.
         warning: what was not tried, for the documentation and the sidecar file.
     """
 
@@ -61,7 +64,14 @@ class Preset:
     as_it_stands: bool = False
     groups: tuple[tuple[str, str], ...] = ()
     without_parts: tuple[str, ...] = ()
+    asks_for: tuple[tuple[str, str], ...] = ()
+    without_them: str = ""
     warning: str = ""
+
+    def lacks(self, parts: Iterable[str]) -> list[str]:
+        """What the target program works with and a head of these parts has not, in words."""
+        there = tuple(parts)
+        return [words for start, words in self.asks_for if not any(part.startswith(start) for part in there)]
 
     @property
     def suffix(self) -> str:
@@ -125,7 +135,9 @@ PRESETS: dict[str, Preset] = {
             can_hold_keys=False,
             turn_degrees=90.0,
             smoothing_groups=True,
-            without_parts=("lashes", "teeth", "tongue"),
+            without_parts=("lashes", "teeth", "tongue", "gums"),
+            asks_for=(("eyeball", "eyeballs"),),
+            without_them="The eyes are part of its skin, which may be tracked less well.",
             warning="Not tried in Unreal itself: it follows what Epic's page on Mesh to MetaHuman asks for.",
         ),
         Preset(
@@ -144,6 +156,14 @@ PRESETS: dict[str, Preset] = {
                 ("tongue", "faceit_tongue"),
                 ("lashes", "faceit_eyelashes"),
             ),
+            asks_for=(
+                ("eyeball_left", "left eyeball"),
+                ("eyeball_right", "right eyeball"),
+                ("teeth_upper", "upper teeth of their own"),
+                ("teeth_lower", "lower teeth of their own"),
+                ("tongue", "tongue"),
+            ),
+            without_them="Leave those out when you register the head, or register meshes of your own.",
             warning="Not tried with Faceit itself: it follows its documentation.",
         ),
     )

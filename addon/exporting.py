@@ -88,6 +88,9 @@ def export_head(head: bpy.types.Object, path: Path, options: ExportOptions | Non
             _WRITERS[preset.format](copy, folder / path.name, preset)
             note = _note(head, copy.keys, copy.left_out, path.name, preset, options)
             warnings = [f"The picture {name} is gone and is not in the file." for name in pictures.missing]
+            if lacking := preset.lacks(copy.parts):
+                warnings.append(f"This head has no {_listed(lacking)}. {preset.without_them}")
+                note["lacks"] = lacking
         _write_note(folder, note)
         names = sorted((file.name for file in folder.iterdir()), key=lambda name: (name != path.name, name))
     if options.parts == "separate" and preset.as_it_stands:
@@ -266,6 +269,10 @@ _WRITERS: dict[str, Callable[[ExportCopy, Path, Preset], None]] = {
 }
 
 
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and no {words[-1]}"
+
+
 def _all_keys(keys: dict[str, tuple[str, ...]]) -> list[str]:
     """The keys of all objects in order, each once."""
     return list(dict.fromkeys(name for names in keys.values() for name in names))
@@ -303,9 +310,11 @@ def _note(
         },
         "displacement": "applied" if options.displacement == "applied" and has_displacement(head) else "off",
         "face_model": about.face_model or head.get("lifemask_face_model", ""),
+        "face_model_label": about.face_model_label,
         "licence": about.licence or head.get("lifemask_licence", ""),
         "licence_in_words": about.licence_sentence,
-        "may_be_used_commercially": about.commercial,
+        "may_be_used_commercially": about.may_be_sold,
+        "licences": [dict(licence) for licence in about.licences],
     }
     if left_out:
         note["why_left_out"] = (

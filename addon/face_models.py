@@ -19,8 +19,8 @@ OPEN_HEAD = "open_head"
 FACE_MODEL = "face_model"
 """The kind of an asset that is a face model."""
 
-RECORDS = "face_models/*/asset.json"
-"""Below Lifemask's folder: one for each model that was added."""
+RECORDS, PREPARED = "face_models/*/asset.json", "model.npz"
+"""Below Lifemask's folder: the record of each model that was added; the model itself lies beside it."""
 
 ADDRESS = re.compile(r"https?://[^\s<>\"']+")
 
@@ -154,8 +154,8 @@ def _records(folder: Path) -> list[Asset]:
     except OSError:
         return []
     for path in paths:
-        if path.parent.name.startswith("."):
-            continue
+        if path.parent.name.startswith(".") or not path.with_name(PREPARED).is_file():
+            continue  # half made, or half removed
         try:
             asset = asset_from(json.loads(path.read_text("utf-8")), path.parent.name)
         except (OSError, ValueError) as error:

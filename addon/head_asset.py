@@ -49,12 +49,13 @@ class AssetDetails:
 def details_of(head: bpy.types.Object) -> AssetDetails:
     """What there is to say about a head."""
     about = record_of(head) or HeadRecord()
-    model = about.face_model or str(head.get("lifemask_face_model", ""))
+    model = about.face_model_label or about.face_model or str(head.get("lifemask_face_model", ""))
     licence = about.licence or str(head.get("lifemask_licence", ""))
     keys = len(head.data.shape_keys.key_blocks) - 1 if head.data.shape_keys else 0
     made_of = f" Face model: {model}{f' ({licence})' if licence else ''}." if model else ""
     sentence_of_licence = f" {about.licence_sentence}" if about.licence_sentence else ""
-    description = f"A head with {keys} shape keys, made with Lifemask.{made_of}{sentence_of_licence}"
+    unsold = " It may not be sold." if about.may_be_sold is False else ""
+    description = f"A head with {keys} shape keys, made with Lifemask.{made_of}{sentence_of_licence}{unsold}"
     return AssetDetails(head.name, description, licence)
 
 

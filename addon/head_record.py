@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,10 @@ class HeadRecord:
         id: of this head, the same after renaming and saving.
         photographs: in the order in which they were given.
         options: as the backend was asked: texture_size, texture, device, focal_length_mm.
-        face_model, licence, licence_sentence, commercial: where the shape comes from, what one may do with the head.
+        face_model, licence, licence_sentence, commercial: where the shape comes from, what its licence allows.
+        face_model_label: what the face model is called for people; empty in older files.
+        licences: {"what", "name", "sentence", "commercial"} of everything that took part, the face model included;
+            empty in older files.
         warnings: sentences.
         keys: the shape keys that were built; those that are missing now were removed by the person.
     """
@@ -71,6 +74,16 @@ class HeadRecord:
     commercial: bool | None = None
     warnings: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    face_model_label: str = ""
+    licences: tuple[Mapping[str, object], ...] = ()
+
+    @property
+    def may_be_sold(self) -> bool | None:
+        """Whether the head may be sold, as all licences together have it; None where nobody said."""
+        said = [self.commercial, *(licence.get("commercial") for licence in self.licences)]
+        if any(each is False for each in said):
+            return False
+        return True if any(said) else None
 
 
 def describe(
@@ -104,7 +117,18 @@ def describe(
         commercial=credit.get("commercial"),
         warnings=result.warnings,
         keys=result.key_names,
+        face_model_label=_label_of(credit, result),
+        licences=tuple(asdict(licence) for licence in result.licences),
     )
+
+
+def _label_of(credit: Mapping[str, object], result: Result) -> str:
+    """What the face model is called: as the result says it, or in the name of its licence's entry."""
+    if credit.get("label"):
+        return str(credit["label"])
+    prefix = "face model "
+    named = (licence.what for licence in result.licences if licence.what.startswith(prefix))
+    return next(named, "").removeprefix(prefix)
 
 
 def with_new_id(record: HeadRecord) -> HeadRecord:
@@ -127,8 +151,11 @@ def record_of(head: bpy.types.Object | None) -> HeadRecord | None:
         if facts.pop("schema") != SCHEMA:
             return None
         photographs = tuple(RecordedPhotograph(**entry) for entry in facts.pop("photographs"))
-        tuples = {name: tuple(facts.pop(name)) for name in ("warnings", "keys")}
-        return HeadRecord(photographs=photographs, **tuples, **facts)
+        tuples = {name: tuple(facts.pop(name, ())) for name in ("warnings", "keys", "licences")}
+        known = {each.name for each in fields(HeadRecord)}  # a newer Lifemask may have written more
+        return HeadRecord(
+            photographs=photographs, **tuples, **{name: value for name, value in facts.items() if name in known}
+        )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 

@@ -59,14 +59,26 @@ SURFACES: dict[str, Surface] = {
         {"Roughness": 0.35, "Coat Weight": 0.4, "Coat Roughness": 0.12, "Subsurface Weight": 0.2,
          "Subsurface Radius": SKIN_RADIUS, "Subsurface Scale": 0.002},
     ),
+    "gums": Surface(
+        (0.36, 0.12, 0.11),
+        {"Roughness": 0.3, "Coat Weight": 0.4, "Coat Roughness": 0.12, "Subsurface Weight": 0.15,
+         "Subsurface Radius": SKIN_RADIUS, "Subsurface Scale": 0.002},
+    ),
+    "eye_socket": Surface(
+        (0.25, 0.08, 0.07),
+        {"Roughness": 0.4, "Coat Weight": 0.2, "Coat Roughness": 0.15, "Subsurface Weight": 0.15,
+         "Subsurface Radius": SKIN_RADIUS, "Subsurface Scale": 0.002},
+    ),
     "lashes": Surface((0.012, 0.008, 0.006), {"Roughness": 0.6, "Specular IOR Level": 0.2}, textured=False),
 }  # fmt: skip
 OTHER_PART = Surface((0.5, 0.5, 0.5), {"Roughness": 0.5})
 
 
 def surface_of(part: str) -> Surface:
-    """The surface of a part by its name; `eyeball_left` is an eyeball, `teeth_upper` are teeth."""
-    return SURFACES.get(part) or SURFACES.get(part.split("_")[0]) or OTHER_PART
+    """The surface of a part by its name or its beginning: `eyeball_left` is an eyeball, `teeth_upper` are teeth."""
+    words = part.split("_")
+    beginnings = ("_".join(words[:count]) for count in range(len(words), 0, -1))
+    return next((SURFACES[name] for name in beginnings if name in SURFACES), OTHER_PART)
 
 
 def add_material(

@@ -55,6 +55,22 @@ class Photograph:
 
 
 @dataclass(frozen=True)
+class LicenceOfPart:
+    """What the licence of one thing that took part in a head allows.
+
+    Attributes:
+        what: the face model, a network's weights, a detector, with its name.
+        name: of the licence; sentence: the same in words.
+        commercial: whether heads may be sold.
+    """
+
+    what: str
+    name: str
+    sentence: str
+    commercial: bool
+
+
+@dataclass(frozen=True)
 class Result:
     """What a result folder says, in model space (metres, +Y up, +Z out of the face, +X to the subject's left).
 
@@ -68,6 +84,7 @@ class Result:
         correctives: corrective key -> (key it follows, formula in w).
         albedo: the texture, or None where the result has none.
         warnings: sentences for a person.
+        licences: of the face model and of everything else that took part; empty in older folders.
     """
 
     folder: Path
@@ -87,6 +104,7 @@ class Result:
     software: dict
     albedo: Path | None
     warnings: tuple[str, ...] = ()
+    licences: tuple[LicenceOfPart, ...] = ()
 
     @property
     def face_part(self) -> np.ndarray:
@@ -136,6 +154,7 @@ def read_result(folder: Path) -> Result:
             software=dict(facts.get("software", {})),
             albedo=albedo if albedo.is_file() else None,
             warnings=tuple(str(sentence) for sentence in facts.get("warnings", ())),
+            licences=tuple(_licence(entry) for entry in facts.get("licences") or ()),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ResultError(f"{folder} is not a complete result folder: {error}.") from error
@@ -182,6 +201,12 @@ def _photograph(folder: Path, entry: dict) -> Photograph:
         ),
         closure={side: float(eye["closure"]) for side, eye in (entry.get("eyes") or {}).items() if eye},
         landmark_error=None if entry.get("landmark_error") is None else float(entry["landmark_error"]),
+    )
+
+
+def _licence(entry: dict) -> LicenceOfPart:
+    return LicenceOfPart(
+        str(entry["what"]), str(entry["name"]), str(entry.get("sentence", "")), entry.get("commercial") is True
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import bpy
 
-from .. import arkit_regions, expressions, head_record, paragraphs
+from .. import arkit_regions, expressions, face_models, head_record, paragraphs
 from ..operators.view import cameras_in
 from ..session import State, session
 from ..thumbnails import thumbnails
@@ -42,10 +42,38 @@ def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         layout.operator("lifemask.update_head", text="Update from the List Above").use_list = True
     for warning in record.warnings:
         paragraphs.draw(layout, warning, paragraphs.width_of(context), "ERROR")
-    if record.licence_sentence or record.licence:
-        words = layout.column()
-        words.active = False
-        paragraphs.draw(words, record.licence_sentence or f"Licence: {record.licence}", paragraphs.width_of(context))
+    _draw_licence(layout, record, paragraphs.width_of(context))
+
+
+def _draw_licence(layout: bpy.types.UILayout, record: head_record.HeadRecord, width: float) -> None:
+    """What the head was made with, and whether it may be sold."""
+    if record.face_model:
+        layout.label(text=f"Face model: {record.face_model_label or label_of(record.face_model)}", icon="MESH_DATA")
+    warned = " ".join(record.warnings)  # which say it already, where the backend knew
+    if record.may_be_sold is False and "may not be sold" not in warned:
+        paragraphs.draw(layout, "This head may not be sold.", width, "ERROR")
+    words = layout.column()
+    words.active = False
+    for sentence in sentences_of(record):
+        if sentence not in warned:
+            paragraphs.draw(words, sentence, width)
+
+
+def sentences_of(record: head_record.HeadRecord) -> list[str]:
+    """What the licences allow: that of the face model, and of whatever else forbids something."""
+    own = record.licence_sentence or (f"Licence: {record.licence}." if record.licence else "")
+    others = [
+        f"{licence['what'][:1].upper()}{licence['what'][1:]}: {licence['sentence']}"
+        for licence in record.licences
+        if licence["commercial"] is False and licence["sentence"] != own
+    ]
+    return [sentence for sentence in dict.fromkeys([own, *others]) if sentence]
+
+
+def label_of(name: str) -> str:
+    """What a face model is called for people; its name where nobody knows."""
+    model = face_models.named(name, session.face_models)
+    return model.label if model else name
 
 
 def draw_expression(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

@@ -13,6 +13,9 @@ GOOD_ERROR, FAIR_ERROR = 0.03, 0.06
 
 OPERATOR_OF_FIX = {
     "choose-another-photo": ("lifemask.dismiss", "IMAGE_DATA"),
+    "choose-face-model": ("lifemask.dismiss", "LOOP_BACK"),
+    "add-face-model": ("lifemask.show_preferences", "ADD"),
+    "fetch-asset": ("lifemask.show_preferences", "IMPORT"),
     "choose-folder": ("lifemask.show_preferences", "FILE_FOLDER"),
     "install": ("lifemask.set_up", "IMPORT"),
     "set-up": ("lifemask.set_up", "IMPORT"),

@@ -16,6 +16,8 @@ from backend.environment import clean_variables
 from backend.rendering.camera import Camera
 from backend.result_folder import Corrective, FaceModelCredit, HeadResult, PhotographResult, write_result
 
+from .made_up_heads import assembled, ball, random_offsets, strip
+
 SCENARIOS = Path(__file__).with_name("blender_scenarios.py")
 BLENDER_VERSIONS = ("4.2", "4.5", "5.0")
 ARKIT_KEYS = tuple(
@@ -39,32 +41,19 @@ def made_up_head() -> HeadResult:
     """Every part, quads and triangles, UV seams, 52 keys and 2 correctives, two photographs; nothing symmetric."""
     random = np.random.default_rng(4)
     patches = {
-        "skin": _ball((0.0, -0.03, -0.07), (0.08, 0.13, 0.1), rings=14, columns=20),
-        "mouth_inside": _ball((0.0, -0.07, 0.0), (0.02, 0.015, 0.02), rings=5, columns=8),
-        "eyeball_left": _ball((0.031, 0.0, 0.0), (0.012, 0.012, 0.012), rings=6, columns=9),
-        "eyeball_right": _ball((-0.031, 0.0, 0.0), (0.012, 0.012, 0.012), rings=6, columns=9),
-        "teeth_upper": _ball((0.0, -0.062, 0.012), (0.02, 0.004, 0.01), rings=4, columns=7),
-        "teeth_lower": _ball((0.0, -0.072, 0.011), (0.02, 0.004, 0.01), rings=4, columns=7),
-        "tongue": _ball((0.001, -0.068, 0.005), (0.01, 0.003, 0.012), rings=4, columns=6),
-        "lashes": _strip((0.02, 0.01, 0.024), columns=6, rows=2),
+        "skin": ball((0.0, -0.03, -0.07), (0.08, 0.13, 0.1), rings=14, columns=20),
+        "mouth_inside": ball((0.0, -0.07, 0.0), (0.02, 0.015, 0.02), rings=5, columns=8),
+        "eyeball_left": ball((0.031, 0.0, 0.0), (0.012, 0.012, 0.012), rings=6, columns=9),
+        "eyeball_right": ball((-0.031, 0.0, 0.0), (0.012, 0.012, 0.012), rings=6, columns=9),
+        "teeth_upper": ball((0.0, -0.062, 0.012), (0.02, 0.004, 0.01), rings=4, columns=7),
+        "teeth_lower": ball((0.0, -0.072, 0.011), (0.02, 0.004, 0.01), rings=4, columns=7),
+        "tongue": ball((0.001, -0.068, 0.005), (0.01, 0.003, 0.012), rings=4, columns=6),
+        "lashes": strip((0.02, 0.01, 0.024), columns=6, rows=2),
     }
-    vertices, uv, faces, face_uv, part_faces = [], [], [], [], []
-    side = 1.0 / len(patches)
-    for number, (points, corners, of_points, of_corners) in enumerate(patches.values()):
-        offset, uv_offset = sum(map(len, vertices)), sum(map(len, uv))
-        start = sum(map(len, faces))
-        vertices.append(points + random.normal(scale=2e-4, size=points.shape))
-        uv.append(corners * [side * 0.95, 0.95] + [number * side, 0.02])
-        faces.append(np.where(of_points < 0, -1, of_points + offset))
-        face_uv.append(np.where(of_corners < 0, -1, of_corners + uv_offset))
-        part_faces.append((start, start + len(of_points)))
-    vertices = np.concatenate(vertices).astype(np.float32)
+    mesh = assembled(patches, random)
+    vertices = mesh["vertices"]
     names = (*ARKIT_KEYS, "eyeBlinkLeftCorrective", "eyeBlinkRightCorrective")
-    key_index, key_offset = [], []
-    for key in range(len(names)):
-        moved = np.sort(random.choice(len(vertices), size=40, replace=False))
-        key_index.append(np.stack([np.full(40, key), moved], axis=1))
-        key_offset.append(random.normal(scale=0.004, size=(40, 3)))
+    key_index, key_offset = random_offsets(len(names), len(vertices), random)
     weights = np.zeros((2, len(names)), np.float32)
     for photograph, values in enumerate(PHOTOGRAPH_VALUES):
         for name, value in values.items():
@@ -74,15 +63,10 @@ def made_up_head() -> HeadResult:
     second = Camera.orbit(-0.6, 0.25, 0.5, 420, 280, focal_35mm=35)
     second.fy *= 1.25
     return HeadResult(
-        vertices=vertices,
-        faces=np.concatenate(faces).astype(np.int32),
-        uv=np.concatenate(uv).astype(np.float32),
-        face_uv=np.concatenate(face_uv).astype(np.int32),
-        part_names=tuple(patches),
-        part_faces=np.array(part_faces, np.int32),
+        **mesh,
         key_names=names,
-        key_index=np.concatenate(key_index).astype(np.int32),
-        key_offset=np.concatenate(key_offset).astype(np.float32),
+        key_index=key_index,
+        key_offset=key_offset,
         key_weights=weights,
         landmarks68=vertices[:68].copy(),
         face_model=FaceModelCredit("made_up", "CC0-1.0", "Anyone may use it.", True),
@@ -151,49 +135,3 @@ def in_blender(blender_python, tmp_path_factory: pytest.TempPathFactory) -> Call
 
     os.environ.pop("PYTHONHOME", None)
     return run
-
-
-def _ball(centre, radii, rings: int, columns: int):
-    """An ellipsoid of quads with triangles at the poles and a seam in its UVs.
-
-    Returns points (V, 3), corners (T, 2) in 0..1, and (F, 4) indices into each, -1 in triangles.
-    """
-    points, corners, of_points, of_corners = [(0.0, 1.0, 0.0)], [], [], []
-    for ring in range(1, rings):
-        for column in range(columns):
-            polar, turn = np.pi * ring / rings, 2 * np.pi * column / columns
-            points.append((np.sin(polar) * np.sin(turn), np.cos(polar), np.sin(polar) * np.cos(turn)))
-    points.append((0.0, -1.0, 0.0))
-    corners = [(column / columns, ring / rings) for ring in range(rings + 1) for column in range(columns + 1)]
-
-    def point(ring: int, column: int) -> int:
-        if ring in (0, rings):
-            return 0 if ring == 0 else len(points) - 1
-        return 1 + (ring - 1) * columns + column % columns
-
-    def corner(ring: int, column: int) -> int:
-        return ring * (columns + 1) + column
-
-    for ring in range(rings):
-        for column in range(columns):
-            around = [(ring, column), (ring + 1, column), (ring + 1, column + 1), (ring, column + 1)]
-            if ring == 0:
-                around = around[:3]
-            elif ring == rings - 1:
-                around = [around[0], around[1], around[3]]
-            of_points.append([point(*where) for where in around] + [-1] * (4 - len(around)))
-            of_corners.append([corner(*where) for where in around] + [-1] * (4 - len(around)))
-    return np.array(points) * radii + centre, np.array(corners), np.array(of_points), np.array(of_corners)
-
-
-def _strip(start, columns: int, rows: int):
-    """A grid of quads that stands out of the face, as lashes do. Returns as `_ball`."""
-    grid = [(column, row) for row in range(rows + 1) for column in range(columns + 1)]
-    points = np.array([(0.004 * column, 0.002 * np.sin(column), 0.003 * row) for column, row in grid]) + start
-    corners = np.array([(column / columns, row / rows) for column, row in grid])
-    faces = []
-    for row in range(rows):
-        for column in range(columns):
-            first = row * (columns + 1) + column
-            faces.append([first, first + 1, first + columns + 2, first + columns + 1])
-    return points, corners, np.array(faces), np.array(faces)

@@ -295,9 +295,11 @@ def names(assets) -> list[str]:
     return [asset.name for asset in assets]
 
 
-def record_on_disk(session, name: str, text: str) -> None:
+def record_on_disk(session, name: str, text: str, *, whole: bool = True) -> None:
     folder = session.settings.folder / "face_models" / name
     folder.mkdir(parents=True)
+    if whole:
+        (folder / "model.npz").write_bytes(b"a model")
     (folder / "asset.json").write_text(text, "utf-8")
 
 
@@ -311,7 +313,8 @@ def test_face_models_are_known_from_the_disk_before_the_process_starts_and_from_
     record_on_disk(session, "nameless", json.dumps({"size": "large", "commercial": "perhaps"}))
     record_on_disk(session, "broken", "{")
     record_on_disk(session, "a list", "[1]")
-    record_on_disk(session, ".half made", json.dumps(entry))
+    record_on_disk(session, ".flame2020.new", json.dumps(entry))
+    record_on_disk(session, "half removed", json.dumps(entry), whole=False)
     session.look_again()
     assert names(session.face_models) == ["open_head", "ict", "nameless"]
     ict, nameless = session.face_models[1:]
