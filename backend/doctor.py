@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import environment
+from . import asset_store, environment
 from .environment import Environment
 from .errors import LifemaskError
 from .face_landmarker import COMMAND, FACE_LANDMARKER, find_face_landmarker, needs_face_landmarker
@@ -64,6 +64,7 @@ def report() -> str:
         lines += ["", "Reconstruction", *_probe_runtime(runtime, mends)]
     if (blender := environments.get("blender")) is not None:
         lines += ["", "Blender", *_probe_blender(blender, mends)]
+    lines += ["", "Face models that were added", *_added_face_models()]
     lines += ["", "Assets", *_assets()]
     lines += ["", "Missing", *(f"  {mend}" for mend in mends)] if mends else ["", "Nothing is missing."]
     return "\n".join(lines)
@@ -141,6 +142,14 @@ def _ask(there: Environment, code: str) -> tuple[object, str]:
     except (OSError, ValueError, IndexError):
         errors = [line for line in result.stderr.splitlines() if line.strip()]
         return None, errors[-1] if errors else f"exit code {result.returncode}"
+
+
+def _added_face_models() -> list[str]:
+    lines = []
+    for asset in asset_store.installed():
+        sold = "may be sold" if asset.commercial else "may not be sold"
+        lines.append(f"  {asset.name}: from {asset.file}, licence {asset.licence}, heads {sold}. {asset.sentence}")
+    return lines or ["  none; python3 -m backend assets list says which there are"]
 
 
 def _assets() -> list[str]:

@@ -69,6 +69,8 @@ WRONG = {
     "no such Blender": (["photo.jpg", "--output", "out", "--blender", "gone/blender"], "gone"),
     "keys of no file": (["photo.jpg", "--output", "out", "--keys", "all"], "--format"),
     "unknown device": (["photo.jpg", "--output", "out", "--device", "abacus"], "abacus"),
+    "unknown face model": (["photo.jpg", "--output", "out", "--face-model", "flame"], "no such face model"),
+    "face model not added": (["photo.jpg", "--output", "out", "--face-model", "bfm2009"], "has not been added"),
     "unknown option": (["photo.jpg", "--output", "out", "--colour"], "--colour"),
 }
 
@@ -105,12 +107,13 @@ def test_a_good_command_passes_everything_on_and_says_what_was_made(photograph: 
     fake(reconstruct)
     output = photograph.parent / "out"
     arguments = ["--face", "2", "--focal-length", "50", "--format", "OBJ", "--texture-size", "512", "--no-texture"]
-    arguments += ["--preset", "unreal", "--keys", "used", "--blender", sys.executable]
+    arguments += ["--preset", "unreal", "--keys", "used", "--blender", sys.executable, "--for-sale"]
     assert cli.main(["reconstruct", str(photograph), "--output", str(output), *arguments]) == 0
     ((photographs, options),) = asked
     assert photographs == [photograph]
     assert (options.faces, options.focal_length_mm, options.formats) == ((2,), 50.0, ("obj", "fbx"))
     assert (options.texture_size, options.texture, options.device, options.overwrite) == (512, False, "auto", False)
+    assert (options.face_model, options.for_sale) == ("open_head", True)
     assert (json.loads(options.export_options), options.blender) == (
         {"preset": "unreal", "keys": "used"},
         Path(sys.executable),

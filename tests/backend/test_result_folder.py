@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from addon import result as addon_result
+from backend.licences import Credit
 from backend.rendering.camera import Camera
 from backend.result_folder import (
     Corrective,
@@ -40,6 +41,10 @@ def head() -> HeadResult:
         key_weights=np.array([[0.5, 0.25, 1.0], [0, 0, 0]], np.float32),
         landmarks68=np.zeros((68, 3), np.float32),
         face_model=FaceModelCredit("open_head", "CC0-1.0", "Anyone may use it.", True),
+        licences=(
+            Credit("face model Open Head", "CC0-1.0", "Anyone may use it.", True),
+            Credit("weights mine", "BFM", "For research.", False),
+        ),
         photographs=(
             PhotographResult(
                 "photo_1.jpg", Camera.orbit(0.3, 0.1, 0.6, 400, 300), "mp", 0.02, {"left": 0.5, "right": 0}
@@ -60,12 +65,23 @@ def test_what_is_written_is_read(head, tmp_path):
     for name in ARRAYS:
         assert np.array_equal(getattr(read, name), getattr(head, name)), name
         assert getattr(read, name).dtype == getattr(head, name).dtype
-    for name in ("part_names", "key_names", "face_model", "correctives", "software", "weights", "timings", "warnings"):
+    for name in (
+        "part_names", "key_names", "face_model", "licences", "correctives", "software", "weights", "timings",
+        "warnings",
+    ):  # fmt: skip
         assert getattr(read, name) == getattr(head, name), name
     for ours, theirs in zip(read.photographs, head.photographs, strict=True):
         assert ours.camera.to_json() == theirs.camera.to_json()
         assert (ours.file, ours.detector, ours.landmark_error) == (theirs.file, theirs.detector, theirs.landmark_error)
         assert dict(ours.closure) == dict(theirs.closure)
+
+
+def test_a_result_of_before_there_were_licences_is_read(head, tmp_path):
+    write_result(tmp_path, head)
+    facts = json.loads((tmp_path / "head.json").read_text("utf-8"))
+    del facts["licences"]
+    (tmp_path / "head.json").write_text(json.dumps(facts))
+    assert read_result(tmp_path).licences == ()
 
 
 def test_a_warning_may_name_a_file_whose_name_is_no_text(head, tmp_path):

@@ -1,5 +1,6 @@
 """The real backend process: real photographs in, result folders out, and an end at any moment."""
 
+import json
 import os
 import random
 import subprocess
@@ -11,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from backend import devices, pipeline
+from backend import asset_store, devices, pipeline
 from backend.cli import DEMO_PHOTOGRAPH
 from backend.client import Backend, Failed, Finished, Progress, backend_command
-from backend.errors import LifemaskError
+from backend.errors import LifemaskError, UsageError
 from backend.options import ReconstructOptions
 from backend.result_folder import read_result
 
@@ -45,6 +46,7 @@ def test_a_photograph_becomes_a_result_folder(backend, tmp_path):
     assert "fitting the head" in dict(stages)
     assert backend.info["device"] in backend.info["devices"]
     (model,) = backend.info["face_models"]
+    assert model["name"] == "open_head" and model["label"] == "Open Head" and model["source"]
     assert model["commercial"] and model["licence"].startswith("CC0") and "sold" in model["sentence"]
 
 
@@ -134,6 +136,60 @@ def test_a_face_model_that_is_not_there_is_a_sentence(backend, tmp_path):
     with pytest.raises(LifemaskError, match="No head can be made from flame") as caught:
         backend.wait(backend.request("reconstruct", job(tmp_path / "out", DEMO_PHOTOGRAPH, face_model="flame")))
     assert caught.value.code == "no-such-face-model"
+
+
+@pytest.fixture
+def with_flame(tmp_path: Path) -> Iterator[Backend]:
+    """A backend in whose home a FLAME 2020 was added, as far as the record says; its model is none."""
+    folder = tmp_path / "home" / "face_models" / "flame2020"
+    folder.mkdir(parents=True)
+    (folder / "model.npz").write_bytes(b"not looked into")
+    flame = next(asset for asset in asset_store.assets() if asset.name == "flame2020")
+    record = {"schema_version": 1, **flame.as_json(), "installed": True, "sha256": "ab", "preparation": 1}
+    (folder / "asset.json").write_text(json.dumps(record), "utf-8")
+    command, variables = backend_command(Path(sys.executable), "serve", "--parent-pid", str(os.getpid()))
+    variables = {**variables, "LIFEMASK_HOME": str(tmp_path / "home")}
+    variables.pop("LIFEMASK_FACE_LANDMARKER", None)
+    process = Backend(command, tmp_path / "logs", variables=variables)
+    yield process
+    process.stop()
+
+
+def refusal(process: Backend, method: str, **params) -> str:
+    with pytest.raises(LifemaskError) as caught:
+        process.wait(process.request(method, params))
+    assert type(caught.value) is UsageError and caught.value.sentence.endswith(".")
+    return caught.value.code
+
+
+def test_face_models_are_told_listed_refused_and_removed(with_flame, tmp_path):
+    backend = with_flame
+    listed = backend.wait(backend.request("assets.list", {}))["assets"]
+    fields = {"name", "label", "kind", "installed", "licence", "sentence", "commercial", "size", "sha256", "source"}
+    assert all(fields | {"fetchable"} <= set(asset) for asset in listed)
+    assert {asset["name"] for asset in listed if asset["installed"]} == {"open_head", "flame2020"}
+    assert {asset["name"] for asset in listed if asset["kind"] == "detector"} == {"face_landmarker"}
+    own, flame = backend.info["face_models"]
+    assert set(flame) == {"name", "label", "licence", "sentence", "commercial", "source"}
+    assert (own["name"], flame["name"], flame["label"], flame["commercial"]) == (
+        "open_head",
+        "flame2020",
+        "FLAME 2020",
+        False,
+    )
+    for_sale = job(tmp_path / "out", tmp_path / "nowhere.jpg", face_model="flame2020", for_sale=True)
+    (tmp_path / "nowhere.jpg").write_bytes(b"no photograph")
+    assert refusal(backend, "reconstruct", **for_sale) == "licence-forbids-sale"
+    assert refusal(backend, "assets.remove", name="open_head") == "built-in"
+    assert refusal(backend, "assets.fetch", name="flame2020", agreed=True) == "not-fetchable"
+    assert refusal(backend, "assets.fetch", name="face_landmarker", agreed=False) == "consent-needed"
+    assert refusal(backend, "assets.fetch", name="face_landmarker", agreed="yes") == "consent-needed"
+    assert refusal(backend, "assets.add", path=str(tmp_path / "gone.pkl")) == "no-face-model-file"
+    assert backend.wait(backend.request("assets.remove", {"name": "flame2020"})) == {}
+    listed = backend.wait(backend.request("assets.list", {}))["assets"]
+    assert [asset["name"] for asset in listed if asset["installed"]] == ["open_head"]
+    assert refusal(backend, "reconstruct", **for_sale) == "no-such-face-model"
+    assert not (tmp_path / "out").exists()
 
 
 def test_it_refuses_an_add_on_of_another_version(backend):
