@@ -13,7 +13,7 @@ from pathlib import Path
 from . import asset_store
 from .batch_plan import Person
 from .batch_report import replace_file
-from .options import DEFAULT_FACE_MODEL, ReconstructOptions
+from .options import DEFAULT_FACE_MODEL, DEFAULT_METHOD, ReconstructOptions
 from .output_folder import is_ours
 
 RECORD_FILE = "head.batch.json"
@@ -21,7 +21,7 @@ SCHEMA_VERSION = 1
 
 
 def fingerprint(person: Person, options: ReconstructOptions) -> str:
-    """SHA-256 of what decides how the head turns out: the photographs' bytes, which faces, the options, the face model.
+    """SHA-256 of what decides how the head turns out: the photographs' bytes, which faces, the options, the face model's file.
 
     The formats are not in it, nor device and Blender: more formats in a folder than are asked for do no harm. A
     photograph that cannot be read counts as such: once it can be, the head is another one.
@@ -29,6 +29,8 @@ def fingerprint(person: Person, options: ReconstructOptions) -> str:
     digest = hashlib.sha256()
     export_options = json.dumps(json.loads(options.export_options or "{}"), sort_keys=True)
     told = [options.focal_length_mm, options.texture_size, options.texture, export_options, *person.faces]
+    if options.method != DEFAULT_METHOD:
+        told.append(options.method)
     if options.face_model != DEFAULT_FACE_MODEL:
         model = asset_store.find(options.face_model)
         told += [options.face_model, *((model.sha256, model.preparation) if model else ())]
