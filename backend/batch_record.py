@@ -21,7 +21,7 @@ SCHEMA_VERSION = 1
 
 
 def fingerprint(person: Person, options: ReconstructOptions) -> str:
-    """SHA-256 of what decides how the head turns out: the photographs' bytes, which faces, the options, the face model's file.
+    """SHA-256 of what decides how the head turns out: photographs' bytes, faces, options, face model's file.
 
     The formats are not in it, nor device and Blender: more formats in a folder than are asked for do no harm. A
     photograph that cannot be read counts as such: once it can be, the head is another one.
