@@ -19,9 +19,10 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from backend.errors import UsageError
+from backend.face_models.lid_keys import BLINK_CORRECTIVES, with_own_lids
 from backend.face_models.morphable_model import KeyOffsets, Licence, MorphableModel, Topology
 from backend.lid_rig import SIDES, Eyeball, LidRig, boundary_loops, build_eye_rig, mesh_edges
-from backend.lids import blink_offsets, closure, fit_lids, rest_on_eyeballs
+from backend.lids import closure, fit_lids, rest_on_eyeballs
 
 LICENCE = Licence(
     "MIT",
@@ -47,7 +48,6 @@ FRONT_DEGREES = 60.0  # the part of the file's eyeball, off the gaze axis, whose
 IRIS_DEGREES, PUPIL_DEGREES = 28.0, 11.0  # from the eyeball's centre to the rims: 6 and 2.4 mm
 GAZE_AXES = {"Up": (-1.0, 0.0), "Down": (1.0, 0.0), "ToLeft": (0.0, 1.0), "ToRight": (0.0, -1.0)}
 GAZE_KEY_DEGREES = 30.0
-CORRECTIVES = {"left": "eyeBlinkLeftCorrective", "right": "eyeBlinkRightCorrective"}
 
 
 def default_path() -> Path:
@@ -100,7 +100,7 @@ class IctFaceKit(MorphableModel):
             topology=topology,
             mean=mean,
             identity_basis=basis,
-            key_names=self._file_keys + tuple(CORRECTIVES.values()),
+            key_names=self._file_keys + tuple(BLINK_CORRECTIVES.values()),
             mirror=_mirror(mean, topology),
         )
         self._keys = keys
@@ -169,28 +169,15 @@ class IctFaceKit(MorphableModel):
         return fit_lids(shape, centres, replace(self.rig, eyeball=Eyeball(radius))).astype(np.float32)
 
     def key_offsets(self, neutral: np.ndarray) -> KeyOffsets:
-        offsets = dict(zip(self._file_keys, self._keys, strict=True))
         centres, rig = self.eye_centres(neutral), self.rig_of(neutral)
-        margins = np.concatenate([rig.left.loop, rig.right.loop])
-        for name, offset in offsets.items():
-            if np.abs(offset[margins]).max() > 1e-5 and not name.startswith("eyeBlink"):
-                posed = rest_on_eyeballs(neutral + offset, neutral, centres, rig)
-                offsets[name] = (posed - neutral).astype(np.float32)
+        offsets = with_own_lids(dict(zip(self._file_keys, self._keys, strict=True)), neutral, centres, rig)
         for side, centre in zip(SIDES, centres, strict=True):
-            motion = blink_offsets(neutral, centres, rig, side)
-            for name, moved in (
-                (f"eyeBlink{side.title()}", motion.offset),
-                (CORRECTIVES[side], motion.corrective),
-            ):
-                offsets[name] = np.zeros_like(neutral)
-                offsets[name][motion.index] = moved
             ball = self.eyeballs[side]
             for direction in ("Up", "Down", "In", "Out"):
                 turn = gaze_rotation(GAZE_TURNS[side].get(direction, direction), GAZE_KEY_DEGREES)
-                look = offsets[f"eyeLook{direction}{side.title()}"] = offsets[
-                    f"eyeLook{direction}{side.title()}"
-                ].copy()
-                look[ball] = (neutral[ball] - centre) @ (turn - np.eye(3)).T
+                name = f"eyeLook{direction}{side.title()}"
+                offsets[name] = offsets[name].copy()
+                offsets[name][ball] = (neutral[ball] - centre) @ (turn - np.eye(3)).T
         return KeyOffsets.from_dense(self.key_names, np.stack([offsets[name] for name in self.key_names]))
 
     def posed(
@@ -210,7 +197,7 @@ class IctFaceKit(MorphableModel):
         weights = dict(weights)
         for side in SIDES:
             blink = weights.get(f"eyeBlink{side.title()}", 0.0)
-            weights[CORRECTIVES[side]] = 4 * blink * (1 - blink)
+            weights[BLINK_CORRECTIVES[side]] = 4 * blink * (1 - blink)
         vertices = keys.apply(neutral, weights)
         centres = self.eye_centres(neutral)
         result = rest_on_eyeballs(vertices, neutral, centres, self.rig_of(neutral)).astype(np.float32)

@@ -145,6 +145,7 @@ class SurfacePoints:
     Attributes:
         vertices: (L, 3) int32.
         barycentric: (L, 3) float32, rows sum to 1.
+    Points that are means of several such have more than three vertices each.
     """
 
     vertices: np.ndarray
@@ -202,6 +203,13 @@ class MorphableModel(ABC):
     @abstractmethod
     def landmarks68(self, vertices: np.ndarray) -> np.ndarray:
         """The 68 points in the order of iBUG 300-W: (..., V, 3) to (..., 68, 3), metres."""
+
+    def from_open_head(self, points: SurfacePoints) -> tuple[SurfacePoints, np.ndarray]:
+        """Where points of the open head lie on this model: L points on its surface, and (L,) trust in [0, 1] in them.
+
+        The landmark calibrations are made for the open head; this is how they serve every other model.
+        """
+        return points, np.ones(len(points.vertices))
 
     def shape(self, identity: np.ndarray) -> np.ndarray:
         """Mean and identity modes alone, (V, 3) float32: linear, eyes not yet fitted, not recentred."""

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from backend.errors import SetupError
+from backend.face_models.lid_keys import BLINK_CORRECTIVES, keys_of_lids, with_own_lids
 from backend.face_models.morphable_model import KeyOffsets, Licence, MorphableModel, SurfacePoints, Topology
 from backend.lid_rig import LidRig
-from backend.lids import blink_offsets, fit_lids, place_eyeballs, rest_on_eyeballs
+from backend.lids import fit_lids, place_eyeballs
 
 ASSET = Path(__file__).parents[1] / "assets/open_head.npz"
 LICENCE = Licence(
@@ -21,8 +22,6 @@ LICENCE = Licence(
     commercial=True,
 )
 EYE_SIDES = ("left", "right")
-BLINK_CORRECTIVES = {side: f"eyeBlink{side.title()}Corrective" for side in EYE_SIDES}
-"""Keys driven by the blink w of their side: their weight is 4 w (1 - w)."""
 EYE_LOOK_DEGREES = 30.0
 """How far `eyeLook*` turns the eyeball at weight 1."""
 EYE_LOOK_AXES = {
@@ -87,13 +86,7 @@ class OpenHead(MorphableModel):
 
     @cached_property
     def _keys_of_lids(self) -> tuple[str, ...]:
-        """Keys besides the blinks that move a lid's margin."""
-        margins = np.concatenate([self.rig.left.loop, self.rig.right.loop])
-        return tuple(
-            name
-            for name, offset in self._stored_keys.items()
-            if np.abs(offset[margins]).max() > 1e-5 and not name.startswith("eyeBlink")
-        )
+        return keys_of_lids(self._stored_keys, self.rig)
 
     def rig_of(self, neutral: np.ndarray) -> LidRig:
         """The lids of the person whose neutral head (V, 3) this is; the same for everyone."""
@@ -125,17 +118,7 @@ class OpenHead(MorphableModel):
         A corrective's weight is 4 w (1 - w), with w that of its blink, so that the lids follow the ball's curve.
         """
         centres = self.eye_centres(neutral)
-        offsets = dict(self._stored_keys)
-        for name in self._keys_of_lids:
-            offsets[name] = rest_on_eyeballs(neutral + offsets[name], neutral, centres, self.rig) - neutral
-        for side in EYE_SIDES:
-            motion = blink_offsets(neutral, centres, self.rig, side)
-            for name, moved in (
-                (f"eyeBlink{side.title()}", motion.offset),
-                (BLINK_CORRECTIVES[side], motion.corrective),
-            ):
-                offsets[name] = np.zeros(neutral.shape, np.float32)
-                offsets[name][motion.index] = moved
+        offsets = with_own_lids(self._stored_keys, neutral, centres, self.rig, self._keys_of_lids)
         return KeyOffsets.from_dense(self.key_names, np.stack([offsets[name] for name in self.key_names]))
 
     def landmarks68(self, vertices: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from backend.errors import UsageError
-from backend.face_models.ict import CORRECTIVES, IctFaceKit, fit_sphere, gaze_rotation
+from backend.face_models.ict import IctFaceKit, fit_sphere, gaze_rotation
+from backend.face_models.lid_keys import BLINK_CORRECTIVES
 from backend.lids import penetration
 from backend.rendering.camera import frontal_orthographic
 from backend.rendering.rasterizer import rasterize_screen
@@ -165,7 +166,7 @@ def test_closure_is_read_back_for_each_eye(model, person):
 @needs_file
 def test_a_key_and_its_corrective_are_what_posing_applies(model, person):
     neutral, keys = person
-    by_keys = keys.apply(neutral, {"eyeBlinkLeft": 0.5, CORRECTIVES["left"]: 1.0})
+    by_keys = keys.apply(neutral, {"eyeBlinkLeft": 0.5, BLINK_CORRECTIVES["left"]: 1.0})
     assert np.abs(model.posed(neutral, keys, {"eyeBlinkLeft": 0.5}) - by_keys).max() < 3e-4
 
 
