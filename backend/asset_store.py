@@ -142,6 +142,7 @@ def add(path: Path, progress: Progress | None = None, cancelled: CancelCallback 
         arrays = found.read(path)
         size, sha256 = size_and_sha256(path)
         from .face_models import preparation
+        from .face_models.registered_head import VERSION
 
         span = SHARE_PREPARED - SHARE_READ
         prepared = preparation.prepare(arrays, lambda stage, share: tell(stage, SHARE_READ + span * share, found.label))
@@ -161,7 +162,7 @@ def add(path: Path, progress: Progress | None = None, cancelled: CancelCallback 
             sha256=sha256,
             file=path.absolute().name,
             added=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            preparation=preparation.VERSION,
+            preparation=VERSION,
         )
         record = {"schema_version": SCHEMA_VERSION, **asset.as_json()}
         (working / RECORD_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
@@ -201,6 +202,8 @@ def to_fetch(name: str) -> KnownFile:
 def fetch(name: str, agreed: bool, progress: Progress | None = None, cancelled: CancelCallback | None = None) -> Asset:
     """Downloads a file that anyone may download; a face model is then added. An interrupted download goes on.
 
+    Nothing is downloaded of what is here already.
+
     Args:
         name: of the asset.
         agreed: whether a person has agreed to this very download.
@@ -223,9 +226,15 @@ def fetch(name: str, agreed: bool, progress: Progress | None = None, cancelled: 
     if entry.kind == DETECTOR:
         download(wanted, _detector_folder() / wanted.name, arrived, cancelled)
         return _detector(entry)
-    original = download(wanted, environment.home() / "downloads" / wanted.name, arrived, cancelled)
-    asset = add(original, lambda stage, share, detail: tell(stage, part + (1 - part) * share, detail), cancelled)
-    original.unlink(missing_ok=True)
+    from .face_models.registered_head import VERSION
+
+    with _locked(f"{name}.download", tell, cancelled or (lambda: False)):
+        there = _record(name)
+        if there is not None and (there.sha256, there.preparation) == (wanted.sha256, VERSION):
+            return there
+        original = download(wanted, environment.home() / "downloads" / wanted.name, arrived, cancelled)
+        asset = add(original, lambda stage, share, detail: tell(stage, part + (1 - part) * share, detail), cancelled)
+        original.unlink(missing_ok=True)
     return asset
 
 

@@ -22,6 +22,7 @@ from backend import asset_catalogue, asset_store, cli, start
 from backend.asset_catalogue import CATALOGUE
 from backend.downloads import KnownFile
 from backend.errors import Cancelled, LifemaskError, SetupError, UsageError
+from backend.face_models.registered_head import VERSION
 from backend.options import face_model_names
 from tests.backend.test_downloads import CONTENT, known, server  # noqa: F401  (fixtures)
 
@@ -76,7 +77,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def preparation(home, monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     """The modules that `add` reads and prepares with, replaced; a test may change `prepare`."""
     formats = types.SimpleNamespace(identify=identify)
-    module = types.SimpleNamespace(prepare=prepare, VERSION=3)
+    module = types.SimpleNamespace(prepare=prepare)
     import backend.face_models
 
     for name, fake in (("formats", formats), ("preparation", module)):
@@ -109,7 +110,7 @@ def test_an_added_model_is_there_with_its_origin_and_its_licence(preparation, ho
     assert asset_store.model_path("flame2020").read_bytes() == b"model one"
     assert (asset.licence, asset.sentence, asset.commercial) == ("FLAME", "For research.", False)
     assert (asset.size, asset.sha256) == (9, hashlib.sha256(b"model one").hexdigest())
-    assert (asset.file, asset.preparation, asset.installed) == ("generic_model.pkl", 3, True)
+    assert (asset.file, asset.preparation, asset.installed) == ("generic_model.pkl", VERSION, True)
     written = json.loads((home / "face_models" / "flame2020" / "asset.json").read_text("utf-8"))
     assert written["added"].startswith("20") and str(model_file.parent) not in json.dumps(written)
     assert face_model_names() == ("open_head", "flame2020")
@@ -370,6 +371,7 @@ def test_a_downloaded_face_model_is_added_and_its_file_is_not_kept(home, server,
     assert asset.installed and asset.fetchable and asset_store.model_path("gnm").read_bytes() == CONTENT
     assert told == sorted(told) and told[-1] <= 1.0
     assert not (home / "downloads" / "model.bin").exists()
+    assert asset_store.fetch("gnm", agreed=True) == asset and len(server.ranges) == 1
 
 
 @pytest.mark.parametrize(
