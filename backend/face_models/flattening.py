@@ -22,9 +22,10 @@ logger = logging.getLogger(__name__)
 ITERATIONS = 700
 HISTORY = 20
 CURVE_POINTS = 8192
+STAGE_ITERATIONS, STAGE_STRETCH = 12, 5.0
 FILL_WEIGHT = 0.02
 REWEIGHTINGS = 40
-LEAST_START_AREA = 1e-3
+LEAST_START_AREA, LEAST_TRIANGLE = 1e-3, 1e-9  # of the median triangle, where there are quads and where not
 LEAST_LENGTH = 1e-3  # of the mean edge: shorter ones are taken to be as long
 
 
@@ -68,6 +69,8 @@ class Disc:
         holes: loops of vertices to be closed, walked with the disc on the left; a path from middle line to middle
             line is closed on that line.
         band: (B, 3) int64, triangles between the faces and a rim that lies beyond them; their shape hardly counts.
+        pairs: (P, 2) int64, places in `rim` that stay where they begin, mirror images of each other; one twice stays
+            on the middle line. Of a whole disc only; the rim's first vertex always stays.
     """
 
     faces: np.ndarray
@@ -77,13 +80,19 @@ class Disc:
     middle: np.ndarray
     holes: list[np.ndarray]
     band: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int64))
+    pairs: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
 
-def flatten(disc: Disc, curve: Curve, iterations: int = ITERATIONS, reweightings: int = REWEIGHTINGS) -> np.ndarray:
+def flatten(
+    disc: Disc, curve: Curve, iterations: int = ITERATIONS, reweightings: int = REWEIGHTINGS, stages: int = 0
+) -> np.ndarray:
     """Texture coordinates of the disc or half disc: (N, 2) float64, a half's middle line at the curve's centre.
 
     Args:
         iterations: of the descent, at most; reweightings: of the springs of the embedding it starts from, at most.
+        stages: how often, at most, the descent first heads for shapes between those it has and the true ones; it gets
+            stuck without, where the embedding has squashed a few triangles (Liu et al., Progressive
+            Parameterizations, SIGGRAPH 2018).
 
     Raises:
         ValueError: the disc cannot be laid flat (Tutte's embedding has a fold: the mesh is no disc).
@@ -98,6 +107,7 @@ def flatten(disc: Disc, curve: Curve, iterations: int = ITERATIONS, reweightings
     table = curve.table(2 * np.pi if whole else np.pi)
     along = np.append(disc.rim, disc.rim[:1]) if whole else disc.rim
     parameter = _spaced(disc.vertices[along] * disc.size[along, None])[: len(disc.rim)]
+    parameter = _mirrored(parameter, disc.pairs)
     start = _tutte(disc, fillers, count + extra, free, middle, _on_curve(table, parameter)[0], reweightings)
 
     rest = _rest_shapes(disc.vertices[corner], disc.size[corner].mean(axis=1))
@@ -109,19 +119,26 @@ def flatten(disc: Disc, curve: Curve, iterations: int = ITERATIONS, reweightings
     weight = np.concatenate([area, FILL_WEIGHT * np.abs(np.linalg.det(filler_rest)) / 2])
     weight = weight / weight.sum()
     cells = np.concatenate([corner, fillers])
-    places = _Places(count + extra, table, curve.centre[0], disc.rim, middle, free, whole)
-    stretch = _Stretch(cells, rest, weight, count + extra)
-
-    def energy(values: np.ndarray) -> tuple[float, np.ndarray | None]:
-        value, gradient = stretch(places.uv(values))
-        return value, None if gradient is None else places.pulled_back(values, gradient)
-
-    values = places.values(parameter, start)
-    first, _ = energy(values)
+    staying = np.concatenate([[0], disc.pairs.ravel()] + ([] if whole else [[len(disc.rim) - 1]]))
+    moving = np.setdiff1d(np.arange(len(disc.rim)), staying)
+    places = _Places(count + extra, table, curve.centre[0], disc.rim, parameter, moving, middle, free)
+    values = places.values(start)
+    first = last = _Stretch(cells, rest, weight, count + extra)(start)[0]
     if not np.isfinite(first):
         raise ValueError("This mesh cannot be laid flat: its first embedding has a fold.")
-    smooth = places.inverse(_stiffness(cells, rest, weight, count + extra))
-    values, last = minimise(energy, values, iterations, smooth)
+    for stage in range(stages + 1):
+        nearer = rest if stage == stages else _between(places.uv(values)[cells], rest)
+        stretch = _Stretch(cells, nearer, weight, count + extra)
+
+        def energy(values: np.ndarray, stretch: _Stretch = stretch) -> tuple[float, np.ndarray | None]:
+            value, gradient = stretch(places.uv(values))
+            return value, None if gradient is None else places.pulled_back(values, gradient)
+
+        smooth = places.inverse(_stiffness(cells, nearer, weight, count + extra))
+        at_true_shapes = nearer is rest
+        values, last = minimise(energy, values, iterations if at_true_shapes else STAGE_ITERATIONS, smooth)
+        if at_true_shapes:
+            break
     logger.info("Laid %d faces flat: distortion %.2f, then %.3f (4 is none).", len(disc.faces), first, last)
     return places.uv(values)[:count]
 
@@ -145,35 +162,33 @@ class _Places:
     Attributes:
         total: number of vertices; table: the curve's points; line: u of the middle line.
         rim, middle, free: rows of vertices.
-        whole: the disc is no half; only the rim's first vertex stays in its place, else the last one too.
+        parameter: (R,) where the rim's vertices begin on the curve; moving: which of them move.
     """
 
     total: int
     table: np.ndarray
     line: float
     rim: np.ndarray
+    parameter: np.ndarray
+    moving: np.ndarray
     middle: np.ndarray
     free: np.ndarray
-    whole: bool
 
-    @property
-    def sliding(self) -> int:
-        """How many of the rim's vertices move."""
-        return len(self.rim) - (1 if self.whole else 2)
-
-    def values(self, parameter: np.ndarray, uv: np.ndarray) -> np.ndarray:
-        """One vector of all that moves, from the rim's parameters (R,) and places (total, 2)."""
-        return np.concatenate([parameter[1 : self.sliding + 1], uv[self.middle, 1], uv[self.free].ravel()])
+    def values(self, uv: np.ndarray) -> np.ndarray:
+        """One vector of all that moves, from places (total, 2)."""
+        return np.concatenate([self.parameter[self.moving], uv[self.middle, 1], uv[self.free].ravel()])
 
     def _slide(self, values: np.ndarray) -> np.ndarray:
-        return np.concatenate([[0.0], values[: self.sliding], np.ones(0 if self.whole else 1)])
+        slide = self.parameter.copy()
+        slide[self.moving] = values[: len(self.moving)]
+        return slide
 
     def uv(self, values: np.ndarray) -> np.ndarray:
         """(total, 2) places."""
         uv = np.zeros((self.total, 2))
         uv[:, 0] = self.line
         uv[self.rim] = _on_curve(self.table, self._slide(values))[0]
-        rest = values[self.sliding :]
+        rest = values[len(self.moving) :]
         uv[self.middle, 1] = rest[: len(self.middle)]
         uv[self.free] = rest[len(self.middle) :].reshape(-1, 2)
         return uv
@@ -181,31 +196,50 @@ class _Places:
     def pulled_back(self, values: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """The gradient by the places (total, 2) as one by the values."""
         slope = _on_curve(self.table, self._slide(values))[1]
-        along = (slope * gradient[self.rim]).sum(axis=1)[1 : self.sliding + 1]
+        along = (slope * gradient[self.rim]).sum(axis=1)[self.moving]
         return np.concatenate([along, gradient[self.middle, 1], gradient[self.free].ravel()])
 
     def inverse(self, stiffness: sparse.csr_matrix) -> Callable[[np.ndarray], np.ndarray]:
         """A guess of the inverse Hessian: each direction by itself, the rim apart from the rest."""
-        rim = self.rim[1 : self.sliding + 1]
+        rim = self.rim[self.moving]
         upright = np.concatenate([self.middle, self.free])
         length = np.linalg.norm(np.diff(self.table, axis=0), axis=1).sum()
         band = stiffness[rim][:, rim].tocoo()
-        factor = np.where(np.abs(band.row - band.col) <= 1, length**2, 1.0)
+        factor = np.where(np.abs(self.moving[band.row] - self.moving[band.col]) <= 1, length**2, 1.0)
         solve_rim = _solver(sparse.csc_matrix((band.data * factor, (band.row, band.col)), band.shape))
         solve_v = _solver(stiffness[upright][:, upright])
         solve_u = solve_v if len(self.middle) == 0 else _solver(stiffness[self.free][:, self.free])
 
         def smooth(vector: np.ndarray) -> np.ndarray:
-            first = self.sliding + len(self.middle)
-            across, up = vector[first::2], np.concatenate([vector[self.sliding : first], vector[first + 1 :: 2]])
+            sliding = len(self.moving)
+            first = sliding + len(self.middle)
+            across, up = vector[first::2], np.concatenate([vector[sliding:first], vector[first + 1 :: 2]])
             result = np.empty_like(vector)
-            result[: self.sliding] = solve_rim(vector[: self.sliding])
+            result[:sliding] = solve_rim(vector[:sliding])
             up = solve_v(up)
-            result[self.sliding : first] = up[: len(self.middle)]
+            result[sliding:first] = up[: len(self.middle)]
             result[first::2], result[first + 1 :: 2] = solve_u(across), up[len(self.middle) :]
             return result
 
         return smooth
+
+
+def _between(places: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Shapes (T, 2, 2) from which triangles at places (T, 3, 2) are stretched no more than STAGE_STRETCH times.
+
+    Returns:
+        them; `rest`, the true ones, where they do already.
+    """
+    edges = np.stack([places[:, 1] - places[:, 0], places[:, 2] - places[:, 0]], axis=2)
+    left, stretch, right = np.linalg.svd(edges @ np.linalg.inv(rest))
+    bounded = np.clip(stretch, 1 / STAGE_STRETCH, STAGE_STRETCH)
+    far = (bounded != stretch).any(axis=1)
+    if not far.any():
+        return rest
+    result = rest.copy()
+    back = (left[far] * bounded[far, None]) @ right[far]
+    result[far] = np.linalg.inv(back) @ edges[far]
+    return result
 
 
 class _Stretch:
@@ -324,6 +358,15 @@ def _spaced(points: np.ndarray) -> np.ndarray:
     return np.concatenate([[0.0], np.cumsum(length)]) / length.sum()
 
 
+def _mirrored(parameter: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Parameters (R,) stretched so that the places in a row of `pairs` (P, 2) are mirror images of each other."""
+    half = (parameter[pairs[:, 0]] + 1 - parameter[pairs[:, 1]]) / 2
+    place, where = np.concatenate([pairs[:, 0], pairs[:, 1]]), np.concatenate([half, 1 - half])
+    place, first = np.unique(place, return_index=True)
+    known = np.concatenate([[0.0], parameter[place], [1.0]])
+    return np.interp(parameter, known, np.concatenate([[0.0], where[first], [1.0]]))
+
+
 def _fans(disc: Disc, count: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Triangles over the holes round one extra vertex each.
 
@@ -373,7 +416,9 @@ def _tutte(
     uv[disc.rim] = rim_uv
     loose, fixed_u = np.concatenate([free, middle]), np.concatenate([disc.rim, middle])
     triangles = np.concatenate([fillers, corner_triangles(faces)[0]])
-    kept, least = None, LEAST_START_AREA
+    # quads may fold along a diagonal where springs differ too much, triangles cannot but for rounding
+    least = LEAST_START_AREA if (faces[:, 3] >= 0).any() else LEAST_TRIANGLE
+    kept = None
     for _ in range(reweightings):
         graph = sparse.csr_matrix((np.tile(stiffness, 2), np.concatenate([edges, edges[:, ::-1]]).T), (total, total))
         laplace = (sparse.diags(np.asarray(graph.sum(axis=1)).ravel()) - graph).tocsr()
@@ -384,9 +429,9 @@ def _tutte(
         area = triangle_area(uv[triangles])
         smallest = area.min() / np.median(area)
         if kept is not None and smallest <= least:
-            break  # quads may fold along a diagonal where springs differ too much
+            break
         if kept is None:
-            least = min(LEAST_START_AREA, max(smallest, 0.0))
+            least = min(least, max(smallest, 0.0))
         kept = uv.copy()
         stretch = np.linalg.norm(uv[edges[:, 0]] - uv[edges[:, 1]], axis=1) / wanted
         stiffness = stiffness * np.clip(stretch / np.median(stretch), 0.25, 4.0) ** 0.3

@@ -26,19 +26,20 @@ STRIPS = (0.11, 0.16, 0.22)
 LEAST_ISLAND = 0.008
 """Width of the smallest island, of the square's side."""
 EYEBALL_WIDTH, REAR_WIDTH, WIDEST_ISLAND = 0.1, 0.03, 0.2
-ITERATIONS, REWEIGHTINGS = 250, 25
+ITERATIONS, ISLAND_ITERATIONS, REWEIGHTINGS, STAGES = 250, 80, 25, 15
+NO_PAIRS = np.zeros((0, 2), np.int64)
 SKIN_POWER, ISLAND_POWER = 8.0, 3.0
 BAND_WIDTH = 0.02
 """Of the band between a piece's edge and the curve, of the piece's length: only the direction counts."""
-REAR_SIZE = 0.18
+REAR_SIZE = 0.12
 """Size of the back of the head in the map, relative to the face."""
 FACE_CENTRE = (0.0, -0.022, 0.0)
 FACE_REACH = (0.085, 0.105, 0.085)
 """The face without seed points: an ellipsoid about this point, metres; only the part behind the centre counts in z."""
 SEED_REACH_METRES = 0.035
-FADE = (0.85, 1.5)
+FADE = (0.9, 1.4)
 """Where the face's size begins to fall and has fallen to that of the rear, in units of the reach."""
-HIDDEN_SIZE = 0.3
+HIDDEN_SIZE = 0.15
 OPEN_SHARE = 0.2
 """A vertex that is seen from this share of all directions is not hidden at all; on a convex head it is about half."""
 DIRECTIONS = 60
@@ -124,9 +125,10 @@ def make_uv(
     charts = [chart for piece in pieces if piece is not skin for chart in _island(piece, mean, skin.area(mean))]
     boxes, strip = _pack(charts)
     box = (MARGIN / 2, strip + MARGIN / 2, 1 - MARGIN / 2, 1 - MARGIN / 2)
-    cut = _cut_open(skin, mean)
+    cut, pairs = _cut_open(skin, mean)
     size = _sizes(mean, cut, seed_points)
-    places = _lay_skin(cut, mean, size, (box[2] - box[0]) / (box[3] - box[1]))
+    curve = Curve((0.0, 0.0), ((box[2] - box[0]) / (box[3] - box[1]), 1.0), SKIN_POWER)
+    places = _lay(cut, mean, size, curve, ITERATIONS, pairs)
 
     uv, count = [], 0
     face_uv = np.full(faces.shape, -1, np.int64)
@@ -249,19 +251,23 @@ def _graph(piece: _Piece, points: np.ndarray, cost: np.ndarray) -> sparse.csr_ma
     return sparse.coo_matrix((length, ends.T), (len(points), len(points))).tocsr()
 
 
-def _cut_open(skin: _Piece, mean: np.ndarray) -> _Piece:
+def _cut_open(skin: _Piece, mean: np.ndarray) -> tuple[_Piece, np.ndarray]:
     """The skin as a disc with holes: its first loop is the rim, from the front's middle (the lowest, if not cut).
 
     A whole head, whose longest open edge lies below the eyes, is cut from there up the back to the crown. A head
     without an open edge is cut from below.
+
+    Returns:
+        the disc, and (P, 2) places in its rim that are to be mirror images of each other.
     """
     points = mean[skin.vertices]
     off = np.abs(points[:, 0])
     loops = sorted(skin.loops, key=lambda loop: -_length(points[loop]))
     if loops and points[loops[0], 1].max() > 0:
         rim = loops[0]
-        start = (points[rim, 1] + off[rim]).argmin()
-        return _with_loops(skin, [np.roll(rim, -start), *loops[1:]])
+        rim = np.roll(rim, -(points[rim, 1] + off[rim]).argmin())
+        top = (points[rim, 1] - off[rim]).argmax()
+        return _with_loops(skin, [rim, *loops[1:]]), np.array([[top, top]])
     forbidden = np.zeros(len(points), bool)
     for loop in loops:
         forbidden[loop] = True
@@ -277,7 +283,10 @@ def _cut_open(skin: _Piece, mean: np.ndarray) -> _Piece:
     centre = (points[:, 2].min() + points[:, 2].max()) / 2
     cost = 1 + (off / MIDDLE_METRES) ** 2 + (np.maximum(points[:, 2] - centre, 0) / 0.02) ** 2
     path = _path(_graph(skin, points, cost + 1e6 * forbidden), nape, crown)
-    return _opened(skin, path, int(skin.vertices[front]))
+    cut = _opened(skin, path, int(skin.vertices[front]))
+    rim = cut.vertices[cut.loops[0]]
+    ends = [np.flatnonzero(rim == skin.vertices[end])[[0, -1]] for end in ((nape, crown) if loops else (crown,))]
+    return cut, np.array(ends)
 
 
 def _path(graph: sparse.csr_matrix, start: int, end: int) -> np.ndarray:
@@ -345,12 +354,9 @@ def _openness(mean: np.ndarray) -> np.ndarray:
     return seen / DIRECTIONS
 
 
-def _lay_skin(skin: _Piece, mean: np.ndarray, size: np.ndarray, aspect: float) -> np.ndarray:
-    """The skin on a rounded rectangle as wide as `aspect` times its height."""
-    return _lay(skin, mean, size, Curve((0.0, 0.0), (aspect, 1.0), SKIN_POWER))
-
-
-def _lay(piece: _Piece, mean: np.ndarray, size: np.ndarray, curve: Curve) -> np.ndarray:
+def _lay(
+    piece: _Piece, mean: np.ndarray, size: np.ndarray, curve: Curve, iterations: int, pairs: np.ndarray = NO_PAIRS
+) -> np.ndarray:
     """A disc with holes, whose rim is its first loop, laid flat inside a curve: places (N, 2).
 
     A band of extra triangles lies between its edge and the curve, so that faces all whose corners are on the edge keep
@@ -363,9 +369,9 @@ def _lay(piece: _Piece, mean: np.ndarray, size: np.ndarray, curve: Curve) -> np.
     band = np.concatenate([np.stack([rim, outer, outer_after], 1), np.stack([rim, outer_after, after], 1)])
     vertices, sizes = np.concatenate([points, points[rim]]), np.concatenate([size, size[rim]])
     for faces in (piece.corners, _split(piece.corners)):
-        disc = Disc(faces, vertices, sizes, outer, np.zeros(0, np.int64), holes, band)
+        disc = Disc(faces, vertices, sizes, outer, np.zeros(0, np.int64), holes, band, pairs)
         try:
-            return flatten(disc, curve, ITERATIONS, REWEIGHTINGS)[:count]
+            return flatten(disc, curve, iterations, REWEIGHTINGS, STAGES)[:count]
         except ValueError:
             # quads may start folded along one diagonal: then only the one they are split along counts
             if (faces[:, 3] < 0).all():
@@ -402,7 +408,7 @@ def _island(piece: _Piece, mean: np.ndarray, skin_area: float) -> list[_Chart]:
     rim = loops[0]
     start = (centred[rim] @ axes[:, 1] + 0.5 * np.abs(centred[rim] @ axes[:, 2])).argmin()
     piece = _with_loops(piece, [np.roll(rim, -start), *loops[1:]])
-    places = _lay(piece, mean, np.ones(len(points)), Curve((0.0, 0.0), (aspect, 1.0), ISLAND_POWER))
+    places = _lay(piece, mean, np.ones(len(points)), Curve((0.0, 0.0), (aspect, 1.0), ISLAND_POWER), ISLAND_ITERATIONS)
     width = np.sqrt(piece.area(mean) / skin_area * aspect)
     return [_Chart(piece, places, float(np.clip(width, LEAST_ISLAND, WIDEST_ISLAND)))]
 
@@ -436,7 +442,7 @@ def _eyeball(piece: _Piece, mean: np.ndarray) -> list[_Chart]:
 
 
 def _pack(charts: list[_Chart]) -> tuple[list[tuple[float, float, float, float]], float]:
-    """Boxes (left, bottom, right, top) for the charts in rows, and the height of the strip they take.
+    """Boxes (left, bottom, right, top) for the charts, and the height of the strip they take.
 
     Raises:
         ValueError: there are too many.
@@ -445,36 +451,27 @@ def _pack(charts: list[_Chart]) -> tuple[list[tuple[float, float, float, float]]
         return [], 0.0
     extent = np.stack([np.ptp(chart.places, axis=0) for chart in charts])
     wanted = extent / extent[:, :1] * np.array([chart.width for chart in charts])[:, None]
-    order = np.argsort(-wanted[:, 1], kind="stable")
     for strip in STRIPS:
         for scale in 0.97 ** np.arange(60):
             sizes = np.maximum(wanted * scale, LEAST_ISLAND) + MARGIN
-            boxes = _in_rows(sizes, order, strip)
+            boxes = _in_columns(sizes, strip)
             if boxes is not None and (scale > 0.5 or strip == STRIPS[-1]):
                 return boxes, strip
     raise ValueError(f"The head has too many loose pieces for one texture: {len(charts)} beside its skin.")
 
 
-def _in_rows(sizes: np.ndarray, order: np.ndarray, height: float) -> list[tuple[float, float, float, float]] | None:
-    """Boxes of these sizes (N, 2) in rows from the top, the tall ones first and stacked where they fit; or None."""
+def _in_columns(sizes: np.ndarray, height: float) -> list[tuple[float, float, float, float]] | None:
+    """Boxes of these sizes (N, 2), margins included, in columns of this height, wide ones first, or None."""
     places: dict[int, tuple[float, float, float, float]] = {}
-    left, column, bottom = 0.0, 0.0, height
-    for index in order:
-        wide, tall = sizes[index]
-        if tall > height:
+    left, right, low = 0.0, 0.0, 0.0
+    for index in np.argsort(-sizes[:, 0], kind="stable").tolist():
+        wide, tall = sizes[index].tolist()
+        if low < tall:
+            left, right, low = right, right + wide, height
+        if tall > height or right > 1:
             return None
-        if wide > column - left or bottom - tall < 0:  # a new column
-            left, bottom = column, height
-            column = left + wide
-        if column > 1:
-            return None
-        places[int(index)] = (
-            left + MARGIN / 2,
-            bottom - tall + MARGIN / 2,
-            left + wide - MARGIN / 2,
-            bottom - MARGIN / 2,
-        )
-        bottom -= tall
+        places[index] = (left + MARGIN / 2, low - tall + MARGIN / 2, left + wide - MARGIN / 2, low - MARGIN / 2)
+        low -= tall
     return [places[index] for index in range(len(sizes))]
 
 
