@@ -18,7 +18,7 @@ from training.settings import RunSettings, differences, load_settings, merge, ne
 
 logger = logging.getLogger(__name__)
 
-FIXED = ("face_model", "network", "optimiser.name")
+FIXED = ("face_model", "expression", "network", "optimiser.name")
 """What a run that goes on cannot change: its checkpoint would not fit."""
 
 

@@ -135,10 +135,14 @@ class RunSettings(Section):
     """All settings of a run. A method's class narrows `network` and `losses` to classes of its own.
 
     Attributes:
-        face_model: "open_head", or the path of a licensed model's file.
+        face_model: "open_head", the name of a face model that was added (`python3 -m backend assets list`), or the path
+            of a licensed model's file.
+        expression: what the expression codes are: weights of the ARKit "keys", the model's "own" coefficients, or
+            "auto": keys of models that were prepared, own ones of a file.
     """
 
     face_model: str = "open_head"
+    expression: Literal["auto", "keys", "own"] = "auto"
     network: NetworkSettings = NetworkSettings()
     losses: LossWeights = LossWeights()
     data: DataSettings = DataSettings()

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from backend.errors import UsageError
 from backend.face_models import load_face_model
-from backend.face_models.albedo import AlbedoBasis, load_albedo_basis
+from backend.face_models.albedo import AlbedoBasis
 from backend.face_models.bfm import BfmFront, read_bfm_front
 from backend.face_models.lid_apertures import LidApertures
 from backend.face_models.linear_shape import LinearShape
-from backend.face_models.linearised import Bases, Expression, linearised, linearised_by_name
+from backend.face_models.linearised import Bases, Expression, albedo_of, linearised, linearised_by_name
 from backend.face_models.model_arrays import ContourLandmarks, ModelArrays, Skinning
 from backend.face_models.morphable_model import MorphableModel, SurfacePoints, split_quads
 from backend.face_models.skinning import JointRig
@@ -289,7 +289,7 @@ def _expression_of(model: MorphableModel, expression: Expression | None) -> Expr
 def _of_head(model: MorphableModel, bases: Bases) -> DifferentiableModel:
     """A model that has been prepared: its masks, landmarks and lids are known."""
     shape = LinearShape(bases.base, bases.identity, bases.expression, bases.blinks)
-    topology, albedo = model.topology, _albedo_of(model)
+    topology, albedo = model.topology, albedo_of(model) or _plain(len(model.mean))
     points = {"landmarks68": _places(model.points68), "landmarks478": _places(model.points478)}
     lids = None
     if bases.lid_columns is not None:
@@ -314,12 +314,6 @@ def _of_head(model: MorphableModel, bases: Bases) -> DifferentiableModel:
         lid_columns=bases.lid_columns,
         expression_size=bases.expression_size,
     )
-
-
-def _albedo_of(model: MorphableModel) -> AlbedoBasis:
-    if model.name == "open_head":
-        return load_albedo_basis()
-    return getattr(model, "albedo", None) or _plain(len(model.mean))
 
 
 def _plain(count: int) -> AlbedoBasis:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from backend.face_models import load_face_model
+from backend.face_models.albedo import AlbedoBasis, load_albedo_basis
+from backend.face_models.correspondence import carried_albedo, is_registered
+from backend.face_models.lid_keys import BLINK_CORRECTIVES
 from backend.face_models.linear_shape import BlinkBasis
-from backend.face_models.open_head import BLINK_CORRECTIVES, EYE_SIDES
+from backend.face_models.open_head import SIDES
 from backend.lids import LidMotion, blink_offsets
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ Expression = Literal["keys", "own"]
 """What the expression codes are: weights of the ARKit keys in [0, 1], or the model's own coefficients."""
 IDENTITY_STEP = 1.0
 """Standard deviations to either side between which a head's dependence on a coefficient is taken as straight."""
-LID_KEYS = tuple(f"eyeBlink{side.title()}" for side in EYE_SIDES)
+LID_KEYS = tuple(f"eyeBlink{side.title()}" for side in SIDES)
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def linearised(model: MorphableModel, expression: Expression = "keys") -> Bases:
         rows = np.concatenate([rows, np.zeros((len(columns), count, 3), np.float32)])
 
     identity = np.zeros((size, count, 3), np.float32)
-    at_mean = [_blink(model, neutral, side) for side in EYE_SIDES] if columns else []
+    at_mean = [_blink(model, neutral, side) for side in SIDES] if columns else []
     offsets = [np.zeros((1 + size, len(blink.index), 3), np.float32) for blink in at_mean]
     correctives = [np.zeros_like(offset) for offset in offsets]
     for number, blink in enumerate(at_mean):
@@ -86,7 +89,7 @@ def linearised(model: MorphableModel, expression: Expression = "keys") -> Bases:
         step[row] = IDENTITY_STEP
         above, below = model.neutral(step), model.neutral(-step)
         identity[row] = (above - below) / (2 * IDENTITY_STEP)
-        for number, side in enumerate(EYE_SIDES[: len(at_mean)]):
+        for number, side in enumerate(SIDES[: len(at_mean)]):
             high, low = _blink(model, above, side), _blink(model, below, side)
             offsets[number][1 + row] = (high.offset - low.offset) / (2 * IDENTITY_STEP)
             correctives[number][1 + row] = (high.corrective - low.corrective) / (2 * IDENTITY_STEP)
@@ -95,6 +98,19 @@ def linearised(model: MorphableModel, expression: Expression = "keys") -> Bases:
         for number, blink in enumerate(at_mean)
     )
     return Bases(neutral, identity, rows, blinks, names, columns, expression_size)
+
+
+def albedo_of(model: MorphableModel) -> AlbedoBasis | None:
+    """The colours of a model's vertices; where it has none of its own, the open head's at the same places.
+
+    None for a model whose vertices nobody has found on the open head. What is not skin has no meaning then.
+    """
+    if model.name == "open_head":
+        return load_albedo_basis()
+    own = getattr(model, "albedo", None)
+    if own is not None or not is_registered(model):
+        return own
+    return carried_albedo(model, load_face_model("open_head"))
 
 
 def _blink(model: MorphableModel, neutral: np.ndarray, side: str) -> LidMotion:

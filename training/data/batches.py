@@ -34,6 +34,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from backend.errors import UsageError
 from training.data.photo_variation import varied
 from training.data.pictures import FreshPictures, Item, Pictures, ShardPictures, label_shapes, open_shards
 from training.data.prepared import PreparedPictures
@@ -115,7 +116,7 @@ class Batches(IterableDataset):
             if self.vary:
                 item["image"] = varied(item["image"], own)
             items.append(item)
-        return collate(items)
+        return collate(items, self.pictures.face_model)
 
     def _order(self) -> np.ndarray:
         wanted = len(self) * self.reading.ranks * (self.batch_size - self.real_count)
@@ -124,10 +125,10 @@ class Batches(IterableDataset):
         return np.resize(order, wanted)  # a folder smaller than a batch repeats itself
 
 
-def collate(items: Sequence[Item]) -> dict[str, Tensor]:
-    """A batch of pictures; labels that a picture does not have are zero, its person -1."""
+def collate(items: Sequence[Item], face_model: str = "open_head") -> dict[str, Tensor]:
+    """A batch of pictures of a face model's people; labels that a picture does not have are zero, its person -1."""
     batch = {}
-    for name, (shape, kind) in label_shapes().items():
+    for name, (shape, kind) in label_shapes(face_model).items():
         missing = np.full(shape, -1 if name == "person" else 0, kind)
         batch[name] = torch.from_numpy(np.stack([np.asarray(item.get(name, missing), kind) for item in items]))
     images = torch.from_numpy(np.stack([item["image"] for item in items]))
@@ -186,6 +187,7 @@ class SyntheticBatches(LightningDataModule):
         real_folders: of `python3 -m training prepare`.
         real_share: of each batch, from the real folders.
         vary: whether training pictures are changed as another camera would; see `photo_variation`.
+        face_model: of the people where there are no shards.
 
     Raises:
         UsageError: from `setup`: a folder is not what it should be.
@@ -203,8 +205,10 @@ class SyntheticBatches(LightningDataModule):
         real_folders: Sequence[Path | str] = (),
         real_share: float = 0.0,
         vary: bool = True,
+        face_model: str = "open_head",
     ) -> None:
         super().__init__()
+        self.face_model = face_model
         self.shards, self.validation_shards = shards, validation_shards
         self.size, self.batch_size, self.workers, self.seed = size, batch_size, workers, seed
         self.real_folders, self.real_share, self.vary = real_folders, real_share, vary
@@ -257,8 +261,9 @@ class SyntheticBatches(LightningDataModule):
 
     def _split(self) -> tuple[Pictures, Pictures]:
         if self.shards is None:
-            training: Pictures = FreshPictures(self.seed, self.size, FRESH_PER_EPOCH)
-            validation: Pictures = FreshPictures(self.seed + VALIDATION_SEED_OFFSET, self.size, FRESH_VALIDATION)
+            training: Pictures = FreshPictures(self.seed, self.size, FRESH_PER_EPOCH, self.face_model)
+            seed = self.seed + VALIDATION_SEED_OFFSET
+            validation: Pictures = FreshPictures(seed, self.size, FRESH_VALIDATION, self.face_model)
         else:
             folder = open_shards(Path(self.shards), self.size)
             people = np.unique(folder.persons)
@@ -270,4 +275,10 @@ class SyntheticBatches(LightningDataModule):
                 validation = ShardPictures(folder, self.size, np.flatnonzero(~kept))
         if self.validation_shards is not None:
             validation = ShardPictures(open_shards(Path(self.validation_shards), self.size), self.size)
+        if validation.face_model != training.face_model:
+            raise UsageError(
+                "shards-of-another-model",
+                f"The pictures to train with are of {training.face_model}, those to validate with of "
+                f"{validation.face_model}. Name shards of the same face model, see --face-model of synthesise.",
+            )
         return training, validation

@@ -13,6 +13,7 @@ from training.data.illumination import openness_of
 from training.data.labels import FaceParsing, visible
 from training.data.lamps import Lighting, nearest_harmonic, random_lighting
 from training.data.occluders import random_occluder
+from training.data.open_head_on import OpenHeadOn
 from training.data.person import Person, PersonMaker
 from training.data.recesses import Recesses
 from training.data.renderer import Rendering, render
@@ -51,9 +52,11 @@ class SyntheticPeople:
             of the face, up to a jitter, as a regressor gets it.
         dense: whether samples carry `DenseLabels`.
         pictures_per_person: how many pictures of a person follow each other.
+        face_model: what the people are made of, a name for `load_face_model`: a whole head with lids that shut.
 
     Raises:
         ValueError: a framing that does not exist.
+        UsageError: there is no such face model, or no pictures can be made of it.
     """
 
     def __init__(
@@ -64,15 +67,17 @@ class SyntheticPeople:
         framing: str = "portrait",
         dense: bool = False,
         pictures_per_person: int = 8,
+        face_model: str = "open_head",
     ) -> None:
         if framing not in FRAMINGS:
             raise ValueError(f"The framing must be one of {', '.join(FRAMINGS)}, not '{framing}'.")
         self.seed, self.size, self.framing, self.dense = seed, size, framing, dense
         self.pictures_per_person = pictures_per_person
-        self.model = load_face_model("open_head")
+        self.model = load_face_model(face_model)
+        self._laid = OpenHeadOn(self.model)
         self._recesses = Recesses(self.model, openness_of(self.model))
-        self._parsing = FaceParsing(self.model)
-        self._people = PersonMaker(self.model, TEXELS if size > SMALL_PICTURE else SMALL_TEXELS)
+        self._parsing = FaceParsing(self._laid)
+        self._people = PersonMaker(self._laid, TEXELS if size > SMALL_PICTURE else SMALL_TEXELS)
         self._person: Person | None = None
 
     def person(self, number: int) -> Person:
@@ -168,19 +173,19 @@ class SyntheticPeople:
         )
 
     def _texture(self, person: Person, expression: Expression) -> SurfaceTexture:
-        topology = self.model.topology
         relief = person.wrinkles.displacement(expression.by_name(self.model.key_names))
-        triangle_uv = topology.triangle_uv[: -len(self._recesses.lash_triangles)]
-        return SurfaceTexture(person.layers, relief, topology.uv, triangle_uv)
+        return SurfaceTexture(person.layers, relief, self._laid.uv, self._laid.triangle_uv[self._laid.drawn])
 
     def _parts(self, person: Person, vertices: np.ndarray, turn: np.ndarray) -> list[Part]:
-        triangles = self.model.topology.triangles[: -len(self._recesses.lash_triangles)]
+        triangles = self.model.topology.triangles[self._laid.drawn]
         openness = self._recesses.openness(vertices)
         unused = np.zeros((len(vertices), 3), np.float32)  # the texture has colours and gloss
         head = Part(vertices, triangles, unused, unused[:, 0], openness, closed=True, skin=True)
-        rim = self.model.data["neck_loop"]
-        below, triangles, colours, away = posed(person.shoulders, self.model, vertices, person.neck_colour, turn)
-        dark = float(openness[rim].mean())
+        laid = self._laid
+        below, triangles, colours, away = posed(
+            person.shoulders, laid.head, laid.vertices(vertices), person.neck_colour, turn
+        )
+        dark = float(openness[laid.rim].mean())
         body = Part(below, triangles, colours, 0.3 - 0.2 * away, dark + (0.9 - dark) * away, closed=False, skin=True)
         parts = [head, body]
         for worn in person.attachments:
@@ -193,7 +198,10 @@ class SyntheticPeople:
         return parts
 
     def _veils(self, person: Person, vertices: np.ndarray) -> list[Veil]:
-        veils = [self._recesses.lashes(vertices, 0.3 * person.lash_colour, person.lash_length, person.lash_density)]
+        veils = []
+        if len(self._recesses.lash_triangles):
+            lashes = 0.3 * person.lash_colour, person.lash_length, person.lash_density
+            veils.append(self._recesses.lashes(vertices, *lashes))
         for worn in person.attachments:
             if worn.opacity < 1.0:
                 coverage = np.full(len(worn.vertices), worn.opacity, np.float32)

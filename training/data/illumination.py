@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from backend.face_models.open_head import OpenHead
+from backend.face_models.morphable_model import MorphableModel
 from backend.rendering.camera import Camera
 from training.data.depth_buffer import draw, lit_share
 from training.data.lamps import Lamp, Lighting
@@ -148,7 +148,7 @@ def shadow(scene: Scene, place: np.ndarray, lamp: Lamp) -> np.ndarray:
     return lit_share(nearest, column + middle, row + middle, depth, reach, SHADOW_BIAS_M)
 
 
-def openness_of(model: OpenHead, directions: int = 48) -> np.ndarray:
+def openness_of(model: MorphableModel, directions: int = 48) -> np.ndarray:
     """How much of the light from everywhere reaches each vertex of the mean head.
 
     Args:

@@ -7,6 +7,7 @@ import numpy as np
 
 from backend.face_models.open_head import OpenHead
 from backend.rendering.camera import Camera
+from training.data.open_head_on import OpenHeadOn
 from training.data.renderer import Rendering
 from training.data.sample import PARSING_CLASSES
 from training.data.scene import interpolate
@@ -45,18 +46,19 @@ def visible(points: np.ndarray, camera: Camera, rendering: Rendering, hidden: np
 
 
 class FaceParsing:
-    """Which class each place of the open head belongs to.
+    """Which class each place of a head belongs to.
 
     Brows and lips are outlined by landmarks in UV space, eyes are the eyeballs, the mouth is what lies between the
-    lips; skin is the face without ears, neck and scalp.
+    lips; skin is the face without ears, neck and scalp. Another model's places are those of the open head there.
 
     Args:
-        model: the head.
+        laid: the open head on the face model.
     """
 
-    def __init__(self, model: OpenHead) -> None:
+    def __init__(self, laid: OpenHeadOn) -> None:
+        model = laid.head
         topology = model.topology
-        self._triangle_uv, self._uv = topology.triangle_uv, topology.uv.astype(np.float32)
+        self._triangle_uv, self._uv = laid.triangle_uv[laid.drawn], laid.uv
         label = {name: number for number, name in enumerate(PARSING_CLASSES)}
         of_vertex = np.zeros(len(model.mean), np.uint8)
         of_vertex[model.masks["face"]] = label["skin"]
@@ -66,26 +68,27 @@ class FaceParsing:
         of_vertex[model.masks["nose"]] = label["nose"]
         of_vertex[model.masks["lip_upper"]] = label["upper_lip"]
         of_vertex[model.masks["lip_lower"]] = label["lower_lip"]
-        self._of_corner = of_vertex[topology.triangles]  # (T, 3)
+        of_corner = of_vertex[topology.triangles]  # (T, 3)
         part = np.repeat(np.arange(len(topology.part_names)), np.diff(topology.part_faces, axis=1)[:, 0])
         part = part[topology.triangle_face]
         for number, name in enumerate(topology.part_names):
             if name.startswith("eyeball"):
-                self._of_corner[part == number] = label[f"{name.removeprefix('eyeball_')}_eye"]
+                of_corner[part == number] = label[f"{name.removeprefix('eyeball_')}_eye"]
             elif name.startswith(("mouth", "teeth", "tongue")):
-                self._of_corner[part == number] = label["mouth"]
-        lashes = part == topology.part_names.index("lashes")
-        self._of_corner[lashes] = label["skin"]
+                of_corner[part == number] = label["mouth"]
+        self._of_corner = of_corner[laid.triangle, laid.corner][laid.drawn]
         self._brows = self._paint_brows(model)
         self._brow_label = np.array([0, label["left_brow"], label["right_brow"]], np.uint8)
         self._skin = label["skin"]
 
-    def _paint_brows(self, model: OpenHead) -> np.ndarray:
+    @staticmethod
+    def _paint_brows(model: OpenHead) -> np.ndarray:
         """(S, S) float32 in UV space: 1 inside the left brow, 2 inside the right one."""
         drawn = np.zeros((PARSING_TEXELS, PARSING_TEXELS), np.float32)
         vertices, barycentric = model.points478.vertices, model.points478.barycentric
+        topology = model.topology
         uv_of_vertex = np.zeros((len(model.mean), 2), np.float32)
-        uv_of_vertex[model.topology.triangles[::-1].reshape(-1)] = self._uv[self._triangle_uv[::-1].reshape(-1)]
+        uv_of_vertex[topology.triangles[::-1].reshape(-1)] = topology.uv[topology.triangle_uv[::-1].reshape(-1)]
         for number, outline in ((1, LEFT_BROW), (2, RIGHT_BROW)):
             rows = np.array(outline)
             place = np.einsum("lcd,lc->ld", uv_of_vertex[vertices[rows]], barycentric[rows])
@@ -94,7 +97,8 @@ class FaceParsing:
         return drawn
 
     def of(self, rendering: Rendering) -> np.ndarray:
-        """(H, W) uint8, index in `PARSING_CLASSES`; what lies in front of the face is background."""
+        """(H, W) uint8, index in `PARSING_CLASSES`, of a picture whose first part are the triangles `laid.drawn`; what
+        lies in front of the face is background."""
         result = np.zeros(rendering.part.shape, np.uint8)
         row, column = np.nonzero(rendering.part == 0)
         triangle = rendering.triangle[row, column]

@@ -4,14 +4,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from backend.face_models.albedo import load_albedo_basis
-from backend.face_models.open_head import OpenHead
+from backend.face_models.linearised import albedo_of
 from backend.lid_rig import LidRig
 from backend.lids import aperture
 from training.albedo_basis import vertex_colours
 from training.data.attachment import Attachment
 from training.data.glasses import random_glasses
 from training.data.hair import random_hair
+from training.data.open_head_on import OpenHeadOn
 from training.data.sample import SIDES
 from training.data.scene import texture_layers
 from training.data.shoulders import Shoulders, random_shoulders
@@ -35,8 +35,9 @@ class Person:
         identity: (K,) float32 standard deviations.
         neutral: (V, 3) float32 metres, eyes open, mouth shut.
         keys: (keys, V * 3) float32 metres at weight 1, dense.
-        layers: colours and gloss in UV space, see `scene.SurfaceTexture`; wrinkles: the relief.
-        albedo: (A,) float32, coefficients of the face model's albedo basis nearest to the skin.
+        layers: colours and gloss on the open head's texture, see `scene.SurfaceTexture`; wrinkles: the relief.
+        albedo: (A,) float32, coefficients of the face model's albedo basis nearest to the skin; none where it has no
+            basis.
         attachments: hair and glasses, on the neutral head.
         shoulders: below the head.
         neck_colour: (3,) float32 linear.
@@ -83,29 +84,31 @@ class PersonMaker:
     """Makes people.
 
     Args:
-        model: the head.
+        laid: the open head on the face model that people are made of.
         texels: side of the skins' textures.
     """
 
-    def __init__(self, model: OpenHead, texels: int) -> None:
-        self._model = model
-        self._skins = SkinMaker(model, texels)
-        self._wrinkles = WrinkleMaker(model, texels, fields=self._skins.fields)
-        self._basis = load_albedo_basis()
+    def __init__(self, laid: OpenHeadOn, texels: int) -> None:
+        self._laid = laid
+        self._skins = SkinMaker(laid.head, texels)
+        self._wrinkles = WrinkleMaker(laid.head, texels, fields=self._skins.fields)
+        self._basis, self._vertex_texels = albedo_of(laid.model), laid.texels(texels)
+        self._rim_texels = self._skins.fields.vertex_texels[laid.head.data["neck_loop"]]
 
     def random(self, number: int, generator: np.random.Generator) -> Person:
         """A person, `number` of some series, all chance from the generator."""
-        model = self._model
+        model, head = self._laid.model, self._laid.head
         deviation = TAIL_DEVIATION if generator.random() < TAIL_SHARE else 1.0
         identity = (generator.normal(size=model.identity_size) * deviation).astype(np.float32)
         neutral = model.neutral(identity)
         offsets = model.key_offsets(neutral)
         skin = self._skins.random(generator)
         look = skin.parameters
-        colours = vertex_colours(skin.albedo, self._skins.fields.vertex_texels)
+        colours = vertex_colours(skin.albedo, np.concatenate([self._rim_texels, self._vertex_texels]))
+        on_head = self._laid.vertices(neutral)
         hair_colour = np.array([look["hair_red"], look["hair_green"], look["hair_blue"]], np.float32)
-        hair = _out_of_the_eyes(random_hair(model, neutral, generator, hair_colour), model.eye_centres(neutral))
-        glasses = random_glasses(model, neutral, generator) if generator.random() < GLASSES_SHARE else []
+        hair = _out_of_the_eyes(random_hair(head, on_head, generator, hair_colour), model.eye_centres(neutral))
+        glasses = random_glasses(head, on_head, generator) if generator.random() < GLASSES_SHARE else []
         return Person(
             number=number,
             identity=identity,
@@ -113,10 +116,10 @@ class PersonMaker:
             keys=offsets.dense(len(neutral)).reshape(len(offsets.names), -1),
             wrinkles=self._wrinkles.random(generator, float(look["age"])),
             layers=texture_layers(skin.albedo, skin.gloss),
-            albedo=self._basis.nearest(colours),
+            albedo=self._albedo(colours[len(self._rim_texels) :]),
             attachments=tuple(hair + glasses),
             shoulders=random_shoulders(generator),
-            neck_colour=colours[model.data["neck_loop"]].mean(axis=0),
+            neck_colour=colours[: len(self._rim_texels)].mean(axis=0),
             lash_colour=(hair_colour * 0.3).astype(np.float32).clip(0.002, 0.03),
             lash_length=generator.uniform(0.006, 0.010),
             lash_density=generator.uniform(1.6, 3.4),
@@ -126,6 +129,9 @@ class PersonMaker:
                 "glasses": "worn" if glasses else "none",
             },
         )
+
+    def _albedo(self, colours: np.ndarray) -> np.ndarray:
+        return np.zeros(0, np.float32) if self._basis is None else self._basis.nearest(colours)
 
 
 def _out_of_the_eyes(hair: list[Attachment], eyes: np.ndarray) -> list[Attachment]:

@@ -13,10 +13,10 @@ import numpy as np
 from backend.aligned_crop import AlignedCrop, align
 from backend.errors import UsageError
 from backend.face_models import load_face_model
-from backend.face_models.albedo import load_albedo_basis
-from backend.face_models.open_head import BLINK_CORRECTIVES
+from backend.face_models.lid_keys import BLINK_CORRECTIVES
+from backend.face_models.linearised import albedo_of
 from training.data.sample import Sample
-from training.data.shards import ShardFolder
+from training.data.shards import ShardFolder, read_description
 
 if TYPE_CHECKING:
     from training.data.generator import SyntheticPeople
@@ -32,7 +32,13 @@ FRESH_PICTURES_PER_PERSON = 2
 
 
 class Pictures(Protocol):
-    """Pictures by their position, 0 to len - 1."""
+    """Pictures by their position, 0 to len - 1.
+
+    Attributes:
+        face_model: whose codes their labels are; "" where nobody knows any.
+    """
+
+    face_model: str
 
     def __len__(self) -> int: ...
 
@@ -41,14 +47,15 @@ class Pictures(Protocol):
         ...
 
 
-@lru_cache(maxsize=1)
-def label_shapes() -> dict[str, tuple[tuple[int, ...], type]]:
-    """Shape and type of every label: what pictures without truth have zeros of."""
-    model = load_face_model("open_head")
+@lru_cache(maxsize=4)
+def label_shapes(face_model: str = "open_head") -> dict[str, tuple[tuple[int, ...], type]]:
+    """Shape and type of every label of a face model's people: what pictures without truth have zeros of."""
+    model = load_face_model(face_model)
+    albedo = albedo_of(model)
     return {
         "identity": ((model.identity_size,), np.float32),
-        "key_weights": ((len(_expression_columns()),), np.float32),
-        "albedo": ((load_albedo_basis().size,), np.float32),
+        "key_weights": ((len(_expression_columns(face_model)),), np.float32),
+        "albedo": ((0 if albedo is None else albedo.size,), np.float32),
         "rotation": ((3, 3), np.float32),
         "translation": ((3,), np.float32),
         "intrinsics": ((4,), np.float32),
@@ -66,11 +73,11 @@ def label_shapes() -> dict[str, tuple[tuple[int, ...], type]]:
     }
 
 
-@lru_cache(maxsize=1)
-def _expression_columns() -> list[int]:
+@lru_cache(maxsize=4)
+def _expression_columns(face_model: str) -> list[int]:
     """The model's keys without the correctives, which follow from the others."""
     correctives = set(BLINK_CORRECTIVES.values())
-    return [number for number, name in enumerate(load_face_model("open_head").key_names) if name not in correctives]
+    return [number for number, name in enumerate(load_face_model(face_model).key_names) if name not in correctives]
 
 
 class ShardPictures:
@@ -83,7 +90,7 @@ class ShardPictures:
     """
 
     def __init__(self, folder: ShardFolder, size: int, positions: np.ndarray | None = None) -> None:
-        self.folder, self.size = folder, size
+        self.folder, self.size, self.face_model = folder, size, folder.settings.face_model
         self.positions = np.arange(len(folder)) if positions is None else positions
 
     def __len__(self) -> int:
@@ -92,8 +99,8 @@ class ShardPictures:
     def read(self, position: int, generator: np.random.Generator) -> Item:
         place = int(self.positions[position])
         labels = self.folder.labels(place)
-        item = {name: np.array(labels[name]) for name in label_shapes() if name in labels.dtype.names}
-        item["key_weights"] = item["key_weights"][_expression_columns()]
+        item = {name: np.array(labels[name]) for name in label_shapes(self.face_model) if name in labels.dtype.names}
+        item["key_weights"] = item["key_weights"][_expression_columns(self.face_model)]
         item |= {"image": self.folder.image(place), "parsing": self.folder.parsing(place), "has_truth": np.array(True)}
         return in_crop(item, self.size, self.folder.settings.framing, generator)
 
@@ -105,10 +112,11 @@ class FreshPictures:
         seed: of the people.
         size: side of the pictures in pixels.
         count: how many there are.
+        face_model: what the people are made of.
     """
 
-    def __init__(self, seed: int, size: int, count: int) -> None:
-        self.seed, self.size, self.count = seed, size, count
+    def __init__(self, seed: int, size: int, count: int, face_model: str = "open_head") -> None:
+        self.seed, self.size, self.count, self.face_model = seed, size, count, face_model
         self._album: SyntheticPeople | None = None
 
     def __len__(self) -> int:
@@ -119,23 +127,47 @@ class FreshPictures:
             from training.data.generator import SyntheticPeople
 
             self._album = SyntheticPeople(
-                self.seed, self.size, framing="aligned", pictures_per_person=FRESH_PICTURES_PER_PERSON
+                self.seed,
+                self.size,
+                framing="aligned",
+                pictures_per_person=FRESH_PICTURES_PER_PERSON,
+                face_model=self.face_model,
             )
-        return item_of(self._album.photograph(position))
+        return item_of(self._album.photograph(position), self.face_model)
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_album": None}
 
 
-def item_of(sample: Sample) -> Item:
-    """A sample of the generator."""
+def shown_model(face_model: str, shards: str | None) -> str:
+    """The face model whose people a run's pictures show.
+
+    Args:
+        face_model: of the run, a name or a file.
+        shards: folder of its pictures; None where they are made while training: then of the run's own face model, if
+            people can be drawn of it, else of the open head.
+
+    Raises:
+        UsageError: "no-shards".
+    """
+    if shards is not None:
+        return read_description(Path(shards)).face_model
+    if face_model == "open_head" or Path(face_model).suffix:
+        return "open_head"
+    from training.data.open_head_on import can_be_drawn
+
+    return face_model if can_be_drawn(load_face_model(face_model)) else "open_head"
+
+
+def item_of(sample: Sample, face_model: str = "open_head") -> Item:
+    """A sample of the generator, of a person of the face model."""
     cameras = ("rotation", "translation", "intrinsics")
     item = {
         name: np.asarray(getattr(sample.camera if name in cameras else sample, name), kind)
-        for name, (_, kind) in label_shapes().items()
+        for name, (_, kind) in label_shapes(face_model).items()
         if name not in ("has_truth", "key_weights")
     }
-    item["key_weights"] = sample.key_weights[_expression_columns()].astype(np.float32)
+    item["key_weights"] = sample.key_weights[_expression_columns(face_model)].astype(np.float32)
     return item | {"image": sample.image, "parsing": sample.parsing, "has_truth": np.array(True)}
 
 

@@ -134,6 +134,9 @@ class PreparedPictures:
         UsageError: "not-prepared", or "no-faces" where none was found in the photographs.
     """
 
+    face_model = ""
+    """Nobody knows the codes of a photograph."""
+
     def __init__(self, folder: Path, size: int) -> None:
         read_description(folder)
         self.size = size

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from backend.face_models.open_head import EYE_SIDES, OpenHead
+from backend.face_models.morphable_model import MorphableModel
+from backend.face_models.open_head import EYE_SIDES
 from training.data.scene import Veil
 
 UPPER_LID_SHADE_M = 0.0065
@@ -15,30 +16,33 @@ MOUTH_DEPTH_M = 0.016
 """Light in the mouth falls to 1/e over this depth behind the lips."""
 WIDE_MOUTH_M = 0.012
 HAIR_SPACING_M = 0.0009
+IN_THE_MOUTH = ("mouth_inside", "teeth", "tongue", "gums")
+"""How the names of the parts behind the lips begin."""
 INNER_UPPER_LIP, INNER_LOWER_LIP = 62, 66
 """Of the 68 landmarks."""
 
 
 class Recesses:
-    """What of the open head lies behind lids and lips.
+    """What of a head lies behind lids and lips.
 
     Args:
         model: the head.
         openness: (V,) of the mean head's vertices, see `illumination.openness_of`.
     """
 
-    def __init__(self, model: OpenHead, openness: np.ndarray) -> None:
+    def __init__(self, model: MorphableModel, openness: np.ndarray) -> None:
         self._model = model
         self._openness = openness
-        names = ("mouth_inside", "teeth_upper", "teeth_lower", "tongue")
-        self._mouth = np.concatenate([model.topology.part_vertices(name) for name in names])
-        self._lashes = model.topology.part_vertices("lashes")
-        self.lash_triangles = model.topology.triangles[len(model.topology.triangles) - self._lash_triangle_count() :]
+        topology = model.topology
+        names = [name for name in topology.part_names if name.startswith(IN_THE_MOUTH)]
+        self._mouth = np.concatenate([topology.part_vertices(name) for name in names] or [np.zeros(0, np.int64)])
+        self._lashes, of_lashes = np.zeros(0, np.int64), np.zeros(len(topology.faces), bool)
+        if "lashes" in topology.part_names:
+            self._lashes = topology.part_vertices("lashes")
+            of_lashes[topology.part("lashes")] = True
+        self.lash_triangles = topology.triangles[of_lashes[topology.triangle_face]]
+        """(T, 3) int64; none of models without lashes."""
         self._out, self._strand, self._upper = self._lash_coordinates()
-
-    def _lash_triangle_count(self) -> int:
-        lashes = self._model.topology.part("lashes")
-        return int((self._model.topology.triangle_face >= lashes.start).sum())
 
     def openness(self, vertices: np.ndarray) -> np.ndarray:
         """(V,) float32 of a posed head (V, 3) in metres."""

@@ -23,7 +23,8 @@ class DenseLabels:
         depth: (H, W) float32 metres along the camera's axis; 0 where there is no head.
         normals: (H, W, 3) float32 unit vectors in camera axes (x right, y down, z forward), wrinkles included; 0
             where there is no head.
-        displacement: (S, S) float32 metres outwards along the normal, in the UV layout, first row at v = 1.
+        displacement: (S, S) float32 metres outwards along the normal, in the open head's UV layout (whatever the face
+            model), first row at v = 1.
     """
 
     depth: np.ndarray
@@ -41,7 +42,8 @@ class Sample:
         person: number of the person; pictures of one person share identity, skin, hair.
         camera: how it was taken (head-centred model space to pixels).
         identity: (K,) float32 standard deviations; key_weights: (keys,) float32 in the model's key order.
-        albedo: (A,) float32, coefficients of the face model's albedo basis that come nearest to the skin.
+        albedo: (A,) float32, coefficients of the face model's albedo basis that come nearest to the skin; none where
+            it has no basis.
         light: (9, 3) float32, `HarmonicLight.coefficients` that come nearest to the light, model axes.
         closure: (2,) float32, left then right (the subject's): 0 as open as the person's neutral, 1 shut. Measured on
             the posed mesh by `backend.lids.closure`.

@@ -53,7 +53,7 @@ class ShardSettings:
     """What is the same in all shards of a folder.
 
     Attributes:
-        seed, size, framing, dense, pictures_per_person: as `SyntheticPeople`.
+        seed, size, framing, dense, pictures_per_person, face_model: as `SyntheticPeople`.
         pictures_per_shard: a multiple of `pictures_per_person`; the first and the last shard may hold fewer.
     """
 
@@ -63,6 +63,7 @@ class ShardSettings:
     dense: bool
     pictures_per_person: int = PICTURES_PER_PERSON
     pictures_per_shard: int = PICTURES_PER_SHARD
+    face_model: str = "open_head"
 
 
 class Album(Protocol):
@@ -81,6 +82,7 @@ def people(settings: ShardSettings) -> SyntheticPeople:
         framing=settings.framing,
         dense=settings.dense,
         pictures_per_person=settings.pictures_per_person,
+        face_model=settings.face_model,
     )
 
 
@@ -96,6 +98,7 @@ def write_shards(
     *,
     pictures_per_shard: int = PICTURES_PER_SHARD,
     album: Callable[[ShardSettings], Album] = people,
+    face_model: str = "open_head",
 ) -> int:
     """Makes pictures `first` to `first + count`. Shards that are there are kept; a stopped run goes on where it was.
 
@@ -103,6 +106,7 @@ def write_shards(
         folder: for the shards; made if it is not there.
         processes: how many make pictures at the same time. The files are the same for any number.
         album: makes the generator of pictures in each process; a function of a module, so that processes find it.
+        face_model: what the people are made of.
 
     Returns:
         How many pictures were made now.
@@ -112,7 +116,7 @@ def write_shards(
             "disk-full".
     """
     folder = Path(folder)
-    settings = ShardSettings(seed, size, framing, dense, pictures_per_shard=pictures_per_shard)
+    settings = ShardSettings(seed, size, framing, dense, pictures_per_shard=pictures_per_shard, face_model=face_model)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _describe(folder, settings)

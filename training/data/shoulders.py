@@ -96,8 +96,8 @@ def posed(
 
     Args:
         shoulders: whose.
-        model: of the head, for the rim of its neck.
-        vertices: (V, 3) metres, the posed head.
+        model: the open head, for the rim of its neck.
+        vertices: (V, 3) metres, the posed head: an open head, or one that was laid on another head.
         skin: (3,) linear colour of the neck.
         turn: (3, 3) of the body against the head.
 

@@ -32,13 +32,20 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--framing", choices=("portrait", "aligned"), default="portrait", help="a portrait, or what a regressor gets"
     )
+    parser.add_argument(
+        "--face-model",
+        default="open_head",
+        help="what the people are made of: open_head, or a whole head that was added",
+    )
     parser.add_argument("--dense", action="store_true", help="depth, normals and displacement too")
     parser.add_argument("--triples", action="store_true", help="a sheet of left, front and right views")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--pictures-per-shard", type=int, default=PICTURES_PER_SHARD)
     options = parser.parse_args(arguments)
     _check(options)
-    settings = ShardSettings(options.seed, options.size, options.framing, options.dense or options.labels)
+    settings = ShardSettings(
+        options.seed, options.size, options.framing, options.dense or options.labels, face_model=options.face_model
+    )
     if options.measure:
         print(_measured(settings, options.processes))
     if options.sheet:
@@ -56,6 +63,7 @@ def main(arguments: list[str]) -> int:
             options.dense,
             options.processes,
             pictures_per_shard=options.pictures_per_shard,
+            face_model=options.face_model,
         )
         print(f"{made} pictures made, {options.count - made} were there. Folder: {options.output}")
     return 0

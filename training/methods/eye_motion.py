@@ -18,7 +18,7 @@ from torch import Tensor
 from backend.errors import UsageError
 from backend.face_models import load_face_model
 from backend.face_models.differentiable import DifferentiableModel, differentiable_model
-from backend.face_models.open_head import BLINK_CORRECTIVES
+from backend.face_models.lid_keys import BLINK_CORRECTIVES
 from backend.methods.eye_motion import (
     CAMERA_DISTANCE_M,
     FACING,
@@ -34,6 +34,7 @@ from training.data.batches import SyntheticBatches
 from training.data.detected_landmarks import DetectedLandmarks
 from training.data.expressions import random_expression
 from training.data.mirroring import Mirror
+from training.data.pictures import shown_model
 from training.losses import supervised
 from training.losses.landmark import REFERENCE_SIZE, landmark_loss
 from training.losses.local_dynamic import local_dynamic_loss, local_widths, pair_weights, relative_gaps
@@ -54,6 +55,8 @@ EXAMPLE_TURNS = (0.15, 0.45, 0.12)
 tilting."""
 EXAMPLE_SHIFTS_M = (0.004, 0.004, 0.05)
 EXAMPLES_AT_ONCE = 200
+NEED_TRUTH = ("shape", "expression", "pose", "identity_codes", "key_weights", "albedo", "light_shown")
+"""Losses that only pictures of the network's own face model can teach."""
 LEAST_PEOPLE = 40
 """Pictures below which a validation says nothing of how sure the network is."""
 
@@ -135,7 +138,9 @@ class EyeMotionTraining(TrainingMethod):
 
     def __init__(self, settings: EyeMotionSettings):
         super().__init__(settings)
-        self.model = differentiable_model(settings.face_model)
+        chosen = None if settings.expression == "auto" else settings.expression
+        self.model = differentiable_model(settings.face_model, chosen)
+        check_losses(settings, self.model)
         self.network = EyeMotionNetwork(
             parameter_split(self.model, settings.network.light),
             settings.network.width,
@@ -150,7 +155,10 @@ class EyeMotionTraining(TrainingMethod):
         if settings.network.initial_weights:
             load_backbone(self.network, Path(settings.network.initial_weights))
         self.renderer = FaceRenderer(self.model, self.network.camera)
-        self.truth_is_of_model = self.model.name == "open_head"
+        self.shown_model = shown_model(settings.face_model, settings.data.shards)
+        self.truth_is_of_model = self.model.name == self.shown_model and self.model.expression_is_bounded
+        if not self.truth_is_of_model:
+            check_truth_is_not_needed(settings, self.shown_model)
         sizes = self.network.parameter_split
         self.register_buffer("identity_gain", torch.ones(sizes.identity))
         self.register_buffer("identity_deviation", torch.ones(sizes.identity))
@@ -160,14 +168,15 @@ class EyeMotionTraining(TrainingMethod):
             identity, expression = shape_grams(self.model)
             self.register_buffer("identity_gram", identity, persistent=False)
             self.register_buffer("expression_gram", expression, persistent=False)
-            self.mirror = Mirror(load_face_model("open_head"))
+        # Mirrored identities of the open head are its identities again; other models' are not.
+        self.mirror = Mirror(load_face_model("open_head")) if self.shown_model == "open_head" else None
         # In a tuple, so that it is neither trained nor saved.
         self._embedding = (load_embedding(settings.network.embedding),) if self.wants("perceptual") else ()
         self._held_out: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def prepared(self, batch: Batch) -> Batch:
         """Half of the pictures of a training are seen in a mirror."""
-        if self.truth_is_of_model and self.training:
+        if self.truth_is_of_model and self.training and self.mirror is not None:
             batch = self.mirror(batch, torch.rand(len(batch["image"]), device=batch["image"].device) < 0.5)
         return self.completed(batch)
 
@@ -256,7 +265,7 @@ class EyeMotionTraining(TrainingMethod):
         return picture_grid(self.renderer, batch, outputs["codes"], outputs["landmarks68"])
 
     def data(self, settings: EyeMotionSettings) -> LightningDataModule:
-        return SyntheticBatches.from_settings(settings.data)
+        return SyntheticBatches.from_settings(settings.data, face_model=self.shown_model)
 
     def exported(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         mean, spread = expression_population(self.model)
@@ -322,9 +331,12 @@ class EyeMotionTraining(TrainingMethod):
             "pose": pose,
             "identity_codes": lambda: supervised.code_loss(codes.identity, batch["identity"], known),
             "key_weights": lambda: supervised.code_loss(codes.expression, batch["key_weights"], known),
-            "albedo": lambda: supervised.code_loss(codes.albedo, batch["albedo"], known),
             "light_shown": light_shown,
-        }
+        } | (
+            {"albedo": lambda: supervised.code_loss(codes.albedo, batch["albedo"], known)}
+            if self.model.albedo_size
+            else {}
+        )
 
     def _renders_now(self) -> bool:
         wanted = any(self.wants(name) for name in ("photo", "perceptual", "reflectance"))
@@ -353,6 +365,30 @@ class EyeMotionTraining(TrainingMethod):
         if self.wants("reflectance"):
             losses["reflectance"] = reflectance_loss(rendered.albedo, self.model.vertex_skin.nonzero().squeeze(1))
         return losses
+
+
+def check_losses(settings: EyeMotionSettings, model: DifferentiableModel) -> None:
+    """Refuses a loss that has nothing to move. Raises UsageError."""
+    wanted = settings.losses.local_dynamic > 0 and settings.local_dynamic.eyes
+    if wanted and model.shuts_lids and not model.expression_is_bounded:
+        raise UsageError(
+            "lids-out-of-reach",
+            f"The local dynamic loss of the eyes needs lids that move, and the own expression of {model.name} does not "
+            "shut them. Set expression=keys, which do, or local_dynamic.eyes=0.",
+        )
+
+
+def check_truth_is_not_needed(settings: EyeMotionSettings, shown: str) -> None:
+    """Refuses losses that compare codes with those of people of another kind. Raises UsageError."""
+    wanted = [name for name in NEED_TRUTH if settings.losses.weight(name) > 0]
+    if wanted:
+        raise UsageError(
+            "truth-of-another-model",
+            f"The losses {', '.join(wanted)} compare with known codes, and the pictures show people of {shown} by "
+            f"their keys, not what {settings.face_model} codes. Make pictures of it (python3 -m training synthesise "
+            "--face-model NAME), train on its keys (expression=keys), or set these weights to 0 as the preset paper "
+            "does.",
+        )
 
 
 def parameter_split(model: DifferentiableModel, light: int) -> ParameterSplit:
