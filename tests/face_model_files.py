@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.io import savemat
 from scipy.sparse import csc_matrix
 from scipy.spatial import ConvexHull, Delaunay, cKDTree
@@ -176,10 +177,20 @@ def write_flame(path: Path, seed: int = 0, vertices: int = 400, **other: object)
     return write_flame_content(path, {**flame_content(seed, vertices), **other})
 
 
-def write_flame_content(path: Path, content: dict[str, object]) -> Path:
-    """Arrays by their names in the file, as Python 2 wrote them; what is None is left out."""
+def write_flame_content(
+    path: Path,
+    content: dict[str, object],
+    chumpy: tuple[str, ...] = ("v_template", "shapedirs", "posedirs", "weights", "J"),
+) -> Path:
+    """Arrays by their names in the file, as Python 2 wrote them; what is None is left out.
+
+    Args:
+        path: of the file.
+        content: see `flame_content`.
+        chumpy: which are arrays of chumpy.
+    """
     content = dict(content)
-    for name in ("v_template", "shapedirs", "posedirs", "weights", "J"):
+    for name in chumpy:
         if isinstance(content[name], np.ndarray):
             content[name] = ChumpyArray(content[name])
     if isinstance(content["J_regressor"], np.ndarray):
@@ -187,3 +198,48 @@ def write_flame_content(path: Path, content: dict[str, object]) -> Path:
     with path.open("wb") as file:
         PythonTwoPickler(file).dump({name: value for name, value in content.items() if value is not None})
     return path
+
+
+OPEN_FLAME = {"expr_source": "SUPR", "supr_gender": "neutral", "expr_components": "last_100", "n_expr": 100}
+"""What the file of FLAME 2023 Open says of its expressions."""
+
+
+def write_open_flame_content(path: Path, content: dict[str, object], **about: object) -> Path:
+    """The same as FLAME 2023 Open's file has it: written by Python 3, no chumpy, and said where its expressions lie."""
+    plain = {
+        **content,
+        "J_regressor": csc_matrix(content["J_regressor"]),
+        "supr_expression_metadata": OPEN_FLAME | about,
+    }
+    path.write_bytes(pickle.dumps(plain))
+    return path
+
+
+def write_landmark_embedding(
+    folder: Path, contour: tuple[np.ndarray, np.ndarray], inner: tuple[np.ndarray, np.ndarray], layout: str = "deca"
+) -> Path:
+    """Landmarks on FLAME as they are given out.
+
+    Args:
+        folder: to write into.
+        contour: (79, 17) rows of faces and (79, 17, 3) weights; the first is the one that is seen from the front.
+        inner: (51,) and (51, 3), the same for the points inside the face.
+        layout: "deca", one file whose contour is made of tensors of torch, or "ringnet", two files.
+    """
+    if layout == "ringnet":
+        names = ("lmk_face_idx", "lmk_b_coords")
+        with (folder / "flame_static_embedding.pkl").open("wb") as file:
+            PythonTwoPickler(file).dump(dict(zip(names, (inner[0].astype(np.uint32), inner[1]), strict=True)))
+        moving = dict(zip(names, contour, strict=True))
+        np.save(folder / "flame_dynamic_embedding.npy", np.array(moving, dtype=object), allow_pickle=True)
+        return folder / "flame_static_embedding.pkl"
+    content = {
+        "static_lmk_faces_idx": inner[0],
+        "static_lmk_bary_coords": inner[1],
+        "dynamic_lmk_faces_idx": torch.from_numpy(contour[0].astype(np.int64)),
+        "dynamic_lmk_bary_coords": torch.from_numpy(contour[1].astype(np.float32)),
+        "full_lmk_faces_idx": np.concatenate([contour[0][0], inner[0]])[None],
+        "full_lmk_bary_coords": np.concatenate([contour[1][0], inner[1]])[None].astype(np.float32),
+    }
+    np.save(folder / "landmark_embedding.npy", np.array(content, dtype=object), allow_pickle=True)
+    return folder / "landmark_embedding.npy"

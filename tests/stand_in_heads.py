@@ -22,7 +22,12 @@ from backend.face_models.albedo import load_albedo_basis
 from backend.lid_rig import boundary_loops, mesh_edges
 from backend.rendering.rasterizer import rasterize_screen
 from backend.rendering.shading import linear_to_srgb
-from tests.face_model_files import faces_of_vertices, write_flame_content
+from tests.face_model_files import (
+    faces_of_vertices,
+    write_flame_content,
+    write_landmark_embedding,
+    write_open_flame_content,
+)
 
 FLAME_SKIN, EYEBALL_RINGS, EYEBALL_SECTORS = 3931, 17, 32  # 3,931 + 2 * 546 = 5,023
 FLAME_NAMES = {"2020": "generic_model.pkl", "2023": "flame2023.pkl", "2023_open": "flame2023_Open.pkl"}
@@ -120,8 +125,54 @@ def write_flame_head(path: Path, *, kind: str = "2020", seed: int = 11) -> Path:
         kind: "2020", "2023" or "2023_open"; they differ in their expressions.
         seed: another person, other triangles, another order.
     """
-    path = path / FLAME_NAMES[kind] if path.is_dir() else path
-    return write_flame_content(path, flame_content(kind, seed))
+    path, content = path / FLAME_NAMES[kind] if path.is_dir() else path, flame_content(kind, seed)
+    if kind == "2023_open":
+        return write_open_flame_content(path, content)
+    return write_flame_content(path, content, **({"chumpy": ("shapedirs",)} if kind == "2023" else {}))
+
+
+def write_flame_landmarks(
+    folder: Path, *, layout: str = "deca", first_rows_turned: str = "right", seed: int = 11, kind: str = "2020"
+) -> Path:
+    """The landmarks of `write_flame_head`'s head of the same seed and kind, in either layout that is given out.
+
+    The contour's points on the cheek that is turned away lie where that cheek ends as the camera sees it, at the height
+    of the same point seen from the front.
+
+    Args:
+        folder: to write into.
+        layout: "deca" or "ringnet".
+        first_rows_turned: "right" or "left", the side to which the head turns in rows 0 to 39.
+        seed, kind: of the head.
+    """
+    content, head = flame_content(kind, seed), load_face_model("open_head")
+    template, faces = content["v_template"], content["f"].astype(np.int64)
+    skin = faces[(faces < FLAME_SKIN).all(axis=1)]
+    wanted = head.landmarks68(_person(seed).neutral) + FLAME_ORIGIN
+    middles = template[skin].mean(axis=1)
+    nearest = cKDTree(middles).query(wanted)[1]
+    normals = np.cross(*(template[skin[:, corner]] - template[skin[:, 0]] for corner in (1, 2)))
+    before_ears = middles[:, 2] > wanted[[0, 16], 2].mean()
+    rows = []
+    for step in [*range(40), *range(-1, -40, -1)]:
+        yaw = np.radians(step if first_rows_turned == "right" else -step)  # of the camera, to the subject's left
+        across = middles @ [np.cos(yaw), 0, -np.sin(yaw)]
+        away = -1 if yaw > 0 else 1  # the subject's right cheek is turned away from a camera on the left
+        row = nearest[:17].copy()
+        for point in (range(8) if yaw > 0 else range(9, 17)) if step else ():
+            level = np.abs(middles[:, 1] - wanted[point, 1]) < 0.006
+            candidates = np.flatnonzero(level & before_ears & (np.sign(normals[:, 0]) == away))
+            row[point] = candidates[(away * across[candidates]).argmax()]
+        rows.append(row)
+    everywhere = np.flatnonzero((faces < FLAME_SKIN).all(axis=1))  # rows of skin are not rows of all faces
+    contour, inner = everywhere[np.stack(rows)], everywhere[nearest[17:]]
+    thirds = np.full(3, 1 / 3)
+    return write_landmark_embedding(
+        folder,
+        (contour, np.broadcast_to(thirds, (*contour.shape, 3)).copy()),
+        (inner, np.broadcast_to(thirds, (*inner.shape, 3)).copy()),
+        layout,
+    )
 
 
 def _centres(vertices: np.ndarray) -> np.ndarray:

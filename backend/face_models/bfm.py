@@ -15,7 +15,9 @@ import numpy as np
 from scipy.io import loadmat
 
 from backend.errors import UsageError
-from backend.face_models.morphable_model import Licence
+from backend.face_models.albedo import AlbedoBasis
+from backend.face_models.model_arrays import ModelArrays
+from backend.face_models.morphable_model import Licence, SurfacePoints
 
 LICENCE = Licence(
     "BFM",
@@ -23,6 +25,7 @@ LICENCE = Licence(
     "from it may be passed on without its licence.",
     commercial=False,
 )
+NAME, LABEL, SOURCE = "bfm2009", "Basel Face Model 2009", "https://faces.dmi.unibas.ch/bfm"
 METRES_PER_UNIT = 0.1
 IDENTITY_SIZE, EXPRESSION_SIZE, ALBEDO_SIZE = 80, 64, 80
 LANDMARKS = 68
@@ -116,12 +119,61 @@ def read_bfm_front(path: Path) -> BfmFront:
     )
 
 
+def bfm_arrays(path: Path) -> ModelArrays:
+    """Reads the file.
+
+    Its colours are sRGB bytes and vary by adding bytes; here they are linear. The mean is the linear colour of the
+    file's mean; a basis is the file's times the slope of the way from bytes to linear colour at that mean, so that a
+    small coefficient changes a colour as it does in the file, and a large one less exactly.
+
+    Args:
+        path: of `BFM_model_front.mat`.
+
+    Returns:
+        One standard deviation is a coefficient of 1. One part, "skin": lids and eyeballs are one surface. The 68
+        landmarks are vertices, and those of the jaw's line do not slide. No joints, no UVs, no shapes of ARKit.
+
+    Raises:
+        UsageError: as `read_bfm_front`.
+    """
+    model = read_bfm_front(path)
+    mean, slope = linear_of_bytes(model.mean_albedo)
+    triangles = np.concatenate([model.faces, np.full((len(model.faces), 1), -1)], axis=1)
+    return ModelArrays(
+        name=NAME,
+        label=LABEL,
+        licence=LICENCE,
+        source=SOURCE,
+        mean=model.mean,
+        faces=triangles.astype(np.int32),
+        identity_basis=model.identity_basis,
+        expression_basis=model.expression_basis,
+        metres_per_unit=METRES_PER_UNIT,
+        albedo=AlbedoBasis(mean, model.albedo_basis * slope),
+        landmarks68=SurfacePoints(
+            np.repeat(model.landmarks68[:, None], 3, axis=1).astype(np.int32),
+            np.tile(np.float32([1, 0, 0]), (LANDMARKS, 1)),
+        ),
+        part_faces={"skin": np.arange(len(model.faces))},
+    )
+
+
+def linear_of_bytes(colour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """sRGB bytes (...) as linear light, and how much a byte more adds there; what is beyond 0 to 255 is cut off."""
+    share = np.clip(np.asarray(colour, np.float64) / 255, 0, 1)
+    base = (share + 0.055) / 1.055
+    linear = np.where(share <= 0.04045, share / 12.92, base**2.4)
+    slope = np.where(share <= 0.04045, 1 / 12.92, 2.4 / 1.055 * base**1.4) / 255
+    return linear.astype(np.float32), slope.astype(np.float32)
+
+
 def _read_matrices(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UsageError(
             "no-face-model-file",
-            f"There is no Basel Face Model at {path}. Get the model of 2009 from the University of Basel, make "
-            "BFM_model_front.mat from it as Deep3D's instructions say, and give its path.",
+            f"There is no Basel Face Model at {path}. Get the model of 2009 from the University of Basel ({SOURCE}) "
+            "and give the folder of its 01_MorphableModel.mat, with the files that belong to it, or a "
+            "BFM_model_front.mat that was made of them.",
         )
     try:
         data = loadmat(path, variable_names=KEYS)
@@ -133,7 +185,7 @@ def _read_matrices(path: Path) -> dict[str, np.ndarray]:
     if missing:
         hint = ""
         if "shapePC" in _names(path):
-            hint = " (it is the full model: make the front of it first, as Deep3D's instructions say)"
+            hint = " (it is the full model: give the folder it lies in, and the front is made of it)"
         raise _wrong(path, f"it has no {', '.join(missing)}{hint}")
     for key in KEYS:
         if data[key].dtype.kind not in "fiub":
@@ -156,4 +208,7 @@ def _sides(shape: tuple[int, ...]) -> str:
 
 
 def _wrong(path: Path, what: str) -> UsageError:
-    return UsageError("bad-face-model-file", f"{path} is no BFM_model_front.mat: {what}.")
+    return UsageError(
+        "bad-face-model-file",
+        f"{path} is no BFM_model_front.mat: {what}. It is made of the University of Basel's model of 2009 ({SOURCE}).",
+    )

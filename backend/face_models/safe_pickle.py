@@ -1,16 +1,21 @@
 """Reads the pickles that face models come in without running what is in them.
 
 A pickle is a program: it names functions and calls them. FLAME's files need a handful of names: arrays of numpy, sparse
-matrices of scipy, and arrays of chumpy, a package that no current Python can import. All of them get stand-ins of our
-own, from which arrays are made afterwards; every other name is refused before anything of it is imported.
+matrices of scipy, arrays of chumpy, a package that no current Python can import, and tensors of torch. All of them get
+stand-ins of our own, from which arrays are made afterwards; every other name is refused before anything of it is
+imported.
 """
 
+import io
 import pickle
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.lib import format as npy_format
 from scipy import sparse
 
 from backend.errors import UsageError
@@ -18,6 +23,12 @@ from backend.errors import UsageError
 SPARSE_KINDS = ("csc_matrix", "csr_matrix", "coo_matrix")
 CHUMPY_VALUE = "x"
 """Where chumpy's plain array keeps its numbers."""
+TORCH_MAGIC, TORCH_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+"""How torch's older files begin, in which a pickled tensor keeps its numbers."""
+TORCH_KINDS = {
+    "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "LongStorage": "i8", "IntStorage": "i4",
+    "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
+}  # fmt: skip
 NUMBERS = re.compile(r"[<>=|]?[biufSU]\d+")
 OBJECTS = re.compile(r"\|?O\d*")
 
@@ -35,17 +46,57 @@ def read_pickle(path: Path) -> Any:
         UsageError: the file is missing ("no-face-model-file"), cannot be read as a pickle ("bad-face-model-file"), or
             names something that a face model has no use for ("unsafe-file"); nothing in it has then been run.
     """
+    with _told(path, "a face model"), path.open("rb") as file:
+        return _Plain(path).of(_RestrictedUnpickler(file).load())
+
+
+def read_npy(path: Path) -> Any:
+    """What an .npy file holds, an array of objects too: read as `read_pickle` reads.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        An array of numbers; of one of objects what it holds: one object if it has no axes, else a flat list.
+
+    Raises:
+        UsageError: as `read_pickle`.
+    """
+    with _told(path, "an .npy file"), path.open("rb") as file:
+        version = npy_format.read_magic(file)
+        header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+        shape, _, kind = header(file)
+        if not kind.hasobject:
+            return np.load(path, allow_pickle=False)
+        content = _Plain(path).of(_RestrictedUnpickler(file).load())
+        if not isinstance(content, list) or len(content) != np.prod(shape, dtype=np.int64):
+            raise pickle.UnpicklingError("an array of objects that is none")
+        return content if shape else content[0]
+
+
+class _Unsafe(Exception):
+    """A pickle asks for this name, which is not allowed."""
+
+
+@contextmanager
+def _told(path: Path, wanted: str) -> Iterator[None]:
+    """Whatever goes wrong in reading a file becomes an error that a person can act on."""
     if not path.is_file():
         raise UsageError("no-face-model-file", f"There is no file {path}.")
     try:
-        with path.open("rb") as file:
-            return _Plain(path).of(_RestrictedUnpickler(file, path).load())
+        yield
     except UsageError:
         raise
-    except Exception as error:  # damaged pickles fail in every way there is
+    except _Unsafe as error:
+        raise UsageError(
+            "unsafe-file",
+            f"{path} asks for {error}, which no face model needs. It was not opened any further, and nothing in it "
+            "was run. Get the file anew from its makers.",
+        ) from error
+    except Exception as error:  # damaged files fail in every way there is
         reason = str(error) or type(error).__name__
         raise UsageError(
-            "bad-face-model-file", f"{path} cannot be read as a face model; it may be damaged ({reason})."
+            "bad-face-model-file", f"{path} cannot be read as {wanted}; it may be damaged ({reason})."
         ) from error
 
 
@@ -76,6 +127,10 @@ class _SparseStandIn(_StandIn):
 
 class _ChumpyStandIn(_StandIn):
     """A value of chumpy."""
+
+
+class _Ordered(dict):
+    """Stands for collections.OrderedDict."""
 
 
 class _ArrayKind:
@@ -156,6 +211,55 @@ def _latin1_bytes(text: Any, encoding: Any = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+class _TorchKind:
+    """Stands for a class of torch's storages, which names what kind of numbers is stored."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+
+def _torch_storage(raw: Any) -> np.ndarray:
+    """How torch pickles a tensor's numbers: as a file of its own, in the older format; (N,).
+
+    Such a file is a row of pickles: a magic number, a protocol, facts of the computer, what is stored, the keys of all
+    storages; then, for each, the count of its numbers and the numbers.
+    """
+    raw = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
+    file = io.BytesIO(raw)
+    stored: list[Any] = []
+
+    def next_object() -> Any:
+        return _TorchUnpickler(file, stored).load()
+
+    if next_object() != TORCH_MAGIC or next_object() != TORCH_PROTOCOL:
+        raise pickle.UnpicklingError("a tensor in a format that is not known")
+    facts = next_object()
+    if not (isinstance(facts, dict) and facts.get("little_endian", True) is True):
+        raise pickle.UnpicklingError("a tensor whose numbers have their bytes the other way round")
+    next_object()
+    if next_object() != [identifier[2] for identifier in stored] or len(stored) != 1:
+        raise pickle.UnpicklingError("a tensor with more than one storage")
+    kind = stored[0][1]
+    if not isinstance(kind, _TorchKind) or kind.name not in TORCH_KINDS:
+        raise pickle.UnpicklingError("a tensor of an unknown kind")
+    count = int.from_bytes(file.read(8), "little")
+    return np.frombuffer(raw, np.dtype(TORCH_KINDS[kind.name]).newbyteorder("<"), count, file.tell())
+
+
+def _torch_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> _Array:
+    """How torch makes a tensor of a storage: the first number's place, lengths and steps of its axes."""
+    if not isinstance(storage, np.ndarray) or len(size) != len(stride) or min((offset, *size, *stride)) < 0:
+        raise pickle.UnpicklingError("a tensor without its numbers")
+    if np.prod(size, dtype=np.float64) > len(storage):
+        raise pickle.UnpicklingError("a tensor of more numbers than are stored")
+    places = np.full(tuple(size), offset, np.int64)
+    for axis, (length, step) in enumerate(zip(size, stride, strict=True)):
+        places += (np.arange(length) * step).reshape(-1, *[1] * (len(size) - axis - 1))
+    made = _Array(_ArrayKind, None, None)
+    made.content = storage[places]  # numpy refuses places outside
+    return made
+
+
 def _numpy_names(module: str) -> dict[tuple[str, str], Any]:
     return {
         (f"{module}.multiarray", "_reconstruct"): _Array,
@@ -174,15 +278,17 @@ ALLOWED: dict[tuple[str, str], Any] = {
     ("__builtin__", "object"): _StandIn,
     ("builtins", "object"): _StandIn,
     ("_codecs", "encode"): _latin1_bytes,
+    ("collections", "OrderedDict"): _Ordered,
+    ("torch._utils", "_rebuild_tensor_v2"): _torch_tensor,
+    ("torch.storage", "_load_from_bytes"): _torch_storage,
     **{(module, kind.__name__): kind for module in ("__builtin__", "builtins") for kind in (set, frozenset)},
 }
 """(module, name) that a pickle may ask for, and what it gets; classes of scipy.sparse and chumpy besides."""
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, path: Path):
+    def __init__(self, file: BinaryIO):
         super().__init__(file, encoding="latin1")
-        self._path = path
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in ALLOWED:
@@ -191,14 +297,29 @@ class _RestrictedUnpickler(pickle.Unpickler):
             return type(name, (_SparseStandIn,), {"wanted_class": f"{module}.{name}", "kind": name})
         if module.split(".")[0] == "chumpy" and name.isidentifier():
             return type(name, (_ChumpyStandIn,), {"wanted_class": f"{module}.{name}"})
-        raise UsageError(
-            "unsafe-file",
-            f"{self._path} asks for {module}.{name}, which no face model needs. It was not opened any further, and "
-            "nothing in it was run. Get the file anew from its makers.",
-        )
+        raise _Unsafe(f"{module}.{name}")
 
     def persistent_load(self, identifier: Any) -> Any:
         raise pickle.UnpicklingError("a pickle that leans on another file")
+
+
+class _TorchUnpickler(pickle.Unpickler):
+    """For the file within a pickled tensor: its storages are named in place, their numbers follow later."""
+
+    def __init__(self, file: BinaryIO, stored: list[Any]):
+        super().__init__(file, encoding="latin1")
+        self._stored = stored
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name in TORCH_KINDS:
+            return _TorchKind(name)
+        raise _Unsafe(f"{module}.{name}")
+
+    def persistent_load(self, identifier: Any) -> Any:
+        if not isinstance(identifier, tuple) or len(identifier) < 3 or identifier[0] != "storage":
+            raise pickle.UnpicklingError("a tensor that leans on another file")
+        self._stored.append(identifier)
+        return identifier[2]
 
 
 class _Plain:

@@ -128,5 +128,5 @@ def test_what_is_wrong_with_a_file_is_said(path: Path, tmp_path: Path, other, to
 def test_the_full_model_is_told_what_to_make_of_it(path: Path, tmp_path: Path):
     full = tmp_path / "01_MorphableModel.mat"
     savemat(full, {"shapePC": np.zeros((6, 2)), "texPC": np.zeros((6, 2))})
-    with pytest.raises(UsageError, match="make the front of it first"):
+    with pytest.raises(UsageError, match="give the folder it lies in"):
         read_bfm_front(full)
