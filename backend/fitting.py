@@ -17,8 +17,10 @@ from scipy.sparse import csr_matrix
 
 from backend.calibration import LandmarkCalibration, ViewDirection
 from backend.code_measurement import CodeMeasurement, identity_prior
-from backend.face_models.morphable_model import KeyOffsets, SurfacePoints
-from backend.face_models.open_head import BLINK_CORRECTIVES, EYE_LOOK_DEGREES, EYE_SIDES, OpenHead
+from backend.face_models.eyes import GAZE_KEY_DEGREES
+from backend.face_models.lid_keys import BLINK_CORRECTIVES
+from backend.face_models.morphable_model import KeyOffsets, MorphableModel, SurfacePoints
+from backend.lid_rig import SIDES
 from backend.lids import closure as lid_closure
 from backend.rendering.camera import Camera
 
@@ -61,6 +63,8 @@ EXPRESSION_NOISE_INFLATION = 0.7  # once the identity is settled, the face is to
 NOISE_INFLATION = 3.0  # real photographs against the renders that the calibration was learnt from
 SHARED_NOISE_PER_PHOTOGRAPH = 0.3  # a detector errs alike on every photograph of one person
 HUBER_DEVIATIONS = 2.5
+NOT_SEEN = 100.0  # times the deviation of landmarks that say nothing
+LEAST_TRUST = 0.5  # in the place of a landmark on a face model that was registered to the open head
 OUTER_ITERATIONS, INNER_ITERATIONS = 6, 3
 EXPRESSION_ITERATIONS = 2  # further outer ones, with the identity held
 
@@ -113,7 +117,7 @@ class FittedPhotograph:
 class FittedHead:
     """One person: `neutral` (V, 3) float32 metres with open eyes, and what each photograph shows of them."""
 
-    model: OpenHead
+    model: MorphableModel
     identity: np.ndarray
     neutral: np.ndarray
     keys: KeyOffsets
@@ -134,11 +138,11 @@ class _State:
     unroll: np.ndarray | None = None
 
 
-def fit(model: OpenHead, calibration: LandmarkCalibration, observations: list[Observation]) -> FittedHead:
+def fit(model: MorphableModel, calibration: LandmarkCalibration, observations: list[Observation]) -> FittedHead:
     """Fits one head to the photographs of one person.
 
     Args:
-        model: the face model, with MediaPipe's points calibrated for it.
+        model: the face model; the calibration's points are brought to it from the open head.
         calibration: of the detector that found the points.
         observations: one for each photograph, at least one.
 
@@ -184,7 +188,9 @@ class _Fit:
         inner = np.setdiff1d(np.arange(468), FACE_CONTOUR)
         key_basis = self.keys.dense(len(self.mean))[self.fitted].astype(np.float64)
         expected = self._vertices(weights, key_basis)
-        surface = self.calibration.embedding(ViewDirection(0.0, 0.0)).apply(expected)[inner]
+        embedding, trust = self.model.from_open_head(self.calibration.embedding(ViewDirection(0.0, 0.0)))
+        inner = inner[trust[inner] > LEAST_TRUST]
+        surface = embedding.apply(expected)[inner]
         intrinsics = np.array([[focal, 0, observation.width / 2], [0, focal, observation.height / 2], [0, 0, 1]])
         _, axis, translation = cv2.solvePnP(
             surface, observation.points[inner].astype(np.float64), intrinsics, None, flags=cv2.SOLVEPNP_SQPNP
@@ -202,7 +208,7 @@ class _Fit:
     def _relinearise(self, state: _State, observation: Observation, key_basis: np.ndarray, robust: bool) -> None:
         """Takes embedding and covariance for the present view, and downweights landmarks that fit badly."""
         view = ViewDirection.from_pose(state.rotation, state.translation)
-        state.embedding = self.calibration.embedding(view)
+        state.embedding, trust = self.model.from_open_head(self.calibration.embedding(view))
         points = observation.points
         right, left = points[OUTER_EYE_CORNER["right"]], points[OUTER_EYE_CORNER["left"]]
         across = (left - right) / np.linalg.norm(left - right)
@@ -212,7 +218,8 @@ class _Fit:
         inflation = EXPRESSION_NOISE_INFLATION if self.identity_is_held else NOISE_INFLATION * several
         deviation = self.calibration.deviation_in(view) * inflation
         scale = np.ones(len(points))
-        scale[list(IRIS_POINTS)] = 100.0  # the gaze is found from them afterwards
+        scale[list(IRIS_POINTS)] = NOT_SEEN  # the gaze is found from them afterwards
+        scale[trust < LEAST_TRUST] = NOT_SEEN  # this face model has no such place
         for side, lids in LIDS.items():
             closure = max((o.closure or {}).get(side, 0.0) for o in self.observations)
             scale[list(lids)] += (CLOSED_LID_NOISE - 1) * np.clip((closure - 0.15) / 0.2, 0, 1)
@@ -347,13 +354,13 @@ class _Fit:
         inner = np.setdiff1d(np.arange(468), FACE_CONTOUR)
         across = np.linalg.norm(observation.points[263] - observation.points[33])
         error = np.median(np.linalg.norm(landmarks - observation.points, axis=1)[inner]) / across
-        closure = {side: lid_closure(posed, neutral, self.model.rig, side) for side in EYE_SIDES}
+        closure = {side: lid_closure(posed, neutral, self.model.rig, side) for side in SIDES}
         view = ViewDirection.from_pose(state.rotation, state.translation)
         return FittedPhotograph(camera, values, posed, landmarks, float(error), closure, view)
 
     def _shut_lids(self, neutral, keys, weights: dict[str, float], closure: dict[str, float]) -> None:
         """Sets the blinks so that the lids of the mesh, other keys included, are as shut as the photograph's."""
-        for side in EYE_SIDES:
+        for side in SIDES:
             name = f"eyeBlink{side.title()}"
             if closure[side] > WIDE_ENDS_AT:
                 weights[f"eyeWide{side.title()}"] = 0.0
@@ -370,7 +377,7 @@ class _Fit:
         """The eyeLook* weights that bring the mesh's irises to the detected ones."""
         angles = {}
         irises = self.model.landmarks478(neutral)
-        for side, centre in zip(EYE_SIDES, self.model.eye_centres(neutral), strict=True):
+        for side, centre in zip(SIDES, self.model.eye_centres(neutral), strict=True):
             if weights[f"eyeBlink{side.title()}"] < 0.6:
                 landmark = IRIS_CENTRE[side]
                 distance = np.linalg.norm(irises[landmark] - centre)
@@ -379,18 +386,18 @@ class _Fit:
             return {}
         both = np.mean(list(angles.values()), axis=0)
         result = {}
-        for side in EYE_SIDES:
+        for side in SIDES:
             yaw, pitch = (angles.get(side, both) + both) / 2  # the eyes of a person move together
             outward = yaw if side == "left" else -yaw
             values = {"Out": outward, "In": -outward, "Up": pitch, "Down": -pitch}
             for name, angle in values.items():
-                result[f"eyeLook{name}{side.title()}"] = float(np.clip(angle / EYE_LOOK_DEGREES, 0, 1))
+                result[f"eyeLook{name}{side.title()}"] = float(np.clip(angle / GAZE_KEY_DEGREES, 0, 1))
         return result
 
 
 def _set_correctives(weights: dict[str, float]) -> None:
     """Each corrective follows its blink w as 4 w (1 - w)."""
-    for driver, corrective in ((f"eyeBlink{side.title()}", BLINK_CORRECTIVES[side]) for side in EYE_SIDES):
+    for driver, corrective in ((f"eyeBlink{side.title()}", BLINK_CORRECTIVES[side]) for side in SIDES):
         weights[corrective] = 4 * weights[driver] * (1 - weights[driver])
 
 

@@ -141,7 +141,7 @@ def add_asset(params: dict, call: Call) -> dict:
     try:
         asset = asset_store.add(Path(params["path"]), call.progress, call.cancelled)
     finally:
-        _forget_face_models()
+        memory.give_back()
     return {"asset": asset.as_json()}
 
 
@@ -152,7 +152,7 @@ def fetch_asset(params: dict, call: Call) -> dict:
     try:
         asset = asset_store.fetch(params["name"], params.get("agreed") is True, call.progress, call.cancelled)
     finally:
-        _forget_face_models()
+        memory.give_back()
     return {"asset": asset.as_json()}
 
 
@@ -161,16 +161,8 @@ def remove_asset(params: dict, call: Call) -> dict:
     from . import asset_store
 
     asset_store.remove(params["name"], call.cancelled)
-    _forget_face_models()
-    return {}
-
-
-def _forget_face_models() -> None:
-    """A model that was added again is read again; the memory that preparing one took is given back."""
-    from .face_models import load_face_model
-
-    load_face_model.cache_clear()
     memory.give_back()
+    return {}
 
 
 HANDLERS: dict[str, server.Handler] = {

@@ -1,25 +1,47 @@
 """Face models behind one interface, loaded by name."""
 
-from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 
+from backend import asset_store
 from backend.errors import UsageError
 from backend.face_models.ict import IctFaceKit
 from backend.face_models.morphable_model import KeyOffsets, Licence, MorphableModel, Topology
 from backend.face_models.open_head import OpenHead
+from backend.face_models.registered_head import RegisteredHead
 
-__all__ = ["IctFaceKit", "KeyOffsets", "Licence", "MorphableModel", "OpenHead", "Topology", "load_face_model"]
+__all__ = [
+    "IctFaceKit", "KeyOffsets", "Licence", "MorphableModel", "OpenHead", "RegisteredHead", "Topology",
+    "load_face_model",
+]  # fmt: skip
 
-_MODELS: dict[str, Callable[[], MorphableModel]] = {"open_head": OpenHead, "ict": IctFaceKit}
+MODELS_IN_MEMORY = 4
 
 
-@lru_cache(maxsize=4)
 def load_face_model(name: str = "open_head") -> MorphableModel:
-    """A face model by name; read from disk once in a process.
+    """A face model by name, the built-in one or one that was added; read from disk once in a process.
 
     Raises:
-        UsageError: there is no such model.
+        UsageError: there is no such model ("unknown-face-model"), or what was added is damaged ("bad-face-model-file").
     """
-    if name not in _MODELS:
-        raise UsageError("unknown-face-model", f"There is no face model '{name}'. There is: {', '.join(_MODELS)}.")
-    return _MODELS[name]()
+    if name == "open_head":
+        return _open_head()
+    path = asset_store.model_path(name)
+    if path is None:
+        there = ", ".join(["open_head", *(asset.name for asset in asset_store.installed())])
+        raise UsageError(
+            "unknown-face-model",
+            f"There is no face model '{name}'. There is: {there}. Add another one: python3 -m backend assets add FILE.",
+        )
+    return _registered(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _open_head() -> OpenHead:
+    return OpenHead()
+
+
+@lru_cache(maxsize=MODELS_IN_MEMORY)
+def _registered(path: Path, written: int) -> RegisteredHead:
+    """`written`: when the file was, so that a model that was added anew is read anew."""
+    return RegisteredHead.load(path)

@@ -100,7 +100,7 @@ def vertex_gradients(rest: np.ndarray, posed: np.ndarray, triangles: np.ndarray)
 
 
 def _frames(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """(T, 3, 3): two sides and the unit normal of each triangle, as columns; of a triangle without area: made regular."""
+    """(T, 3, 3): two sides and the unit normal of each triangle, as columns; regular without area."""
     corners = np.asarray(vertices, np.float64)[triangles]
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     normal = np.cross(first, second)

@@ -19,6 +19,13 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from backend.errors import UsageError
+from backend.face_models.eyes import (
+    IRIS_DEGREES,
+    PUPIL_DEGREES,
+    fit_sphere,
+    gaze_rotation,
+    with_turning_eyeballs,
+)
 from backend.face_models.lid_keys import BLINK_CORRECTIVES, with_own_lids
 from backend.face_models.morphable_model import KeyOffsets, Licence, MorphableModel, Topology
 from backend.lid_rig import SIDES, Eyeball, LidRig, boundary_loops, build_eye_rig, mesh_edges
@@ -43,11 +50,7 @@ PARTS = {  # ours: theirs
 }
 WELDED_PARTS = ("skin", "eye_socket_left", "eye_socket_right", "mouth_inside")
 NOT_KEYS = ("PupilDilate",)
-GAZE_TURNS = {"left": {"In": "ToRight", "Out": "ToLeft"}, "right": {"In": "ToLeft", "Out": "ToRight"}}
 FRONT_DEGREES = 60.0  # the part of the file's eyeball, off the gaze axis, whose sphere is taken
-IRIS_DEGREES, PUPIL_DEGREES = 28.0, 11.0  # from the eyeball's centre to the rims: 6 and 2.4 mm
-GAZE_AXES = {"Up": (-1.0, 0.0), "Down": (1.0, 0.0), "ToLeft": (0.0, 1.0), "ToRight": (0.0, -1.0)}
-GAZE_KEY_DEGREES = 30.0
 
 
 def default_path() -> Path:
@@ -171,13 +174,7 @@ class IctFaceKit(MorphableModel):
     def key_offsets(self, neutral: np.ndarray) -> KeyOffsets:
         centres, rig = self.eye_centres(neutral), self.rig_of(neutral)
         offsets = with_own_lids(dict(zip(self._file_keys, self._keys, strict=True)), neutral, centres, rig)
-        for side, centre in zip(SIDES, centres, strict=True):
-            ball = self.eyeballs[side]
-            for direction in ("Up", "Down", "In", "Out"):
-                turn = gaze_rotation(GAZE_TURNS[side].get(direction, direction), GAZE_KEY_DEGREES)
-                name = f"eyeLook{direction}{side.title()}"
-                offsets[name] = offsets[name].copy()
-                offsets[name][ball] = (neutral[ball] - centre) @ (turn - np.eye(3)).T
+        offsets = with_turning_eyeballs(offsets, neutral, centres, self.eyeballs)
         return KeyOffsets.from_dense(self.key_names, np.stack([offsets[name] for name in self.key_names]))
 
     def posed(
@@ -226,25 +223,6 @@ class IctFaceKit(MorphableModel):
             masks["iris"][ball[angle < IRIS_DEGREES]] = True
             masks["pupil"][ball[angle < PUPIL_DEGREES]] = True
         return masks
-
-
-def fit_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Centre (3,) and radius of the sphere closest to points (N, 3), algebraic least squares."""
-    points = np.asarray(points, np.float64)
-    middle = points.mean(axis=0)
-    near = points - middle
-    system = np.concatenate([2 * near, np.ones((len(near), 1))], axis=1)
-    solution = np.linalg.lstsq(system, (near**2).sum(axis=1), rcond=None)[0]
-    centre = solution[:3]
-    return centre + middle, float(np.sqrt(solution[3] + centre @ centre))
-
-
-def gaze_rotation(direction: str, degrees: float) -> np.ndarray:
-    """The rotation (3, 3) of an eyeball that looks "Up", "Down", "ToLeft" or "ToRight" (the subject's sides)."""
-    x, y = GAZE_AXES[direction]
-    cross = np.array([[0.0, 0.0, y], [0.0, 0.0, -x], [-y, x, 0.0]])
-    angle = np.radians(degrees)
-    return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
 
 
 def _chain(ring: np.ndarray, edges: np.ndarray) -> np.ndarray:

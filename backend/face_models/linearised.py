@@ -13,7 +13,7 @@ from backend.face_models.albedo import AlbedoBasis, load_albedo_basis
 from backend.face_models.correspondence import carried_albedo, is_registered
 from backend.face_models.lid_keys import BLINK_CORRECTIVES
 from backend.face_models.linear_shape import BlinkBasis
-from backend.face_models.open_head import SIDES
+from backend.lid_rig import SIDES
 from backend.lids import LidMotion, blink_offsets
 
 if TYPE_CHECKING:

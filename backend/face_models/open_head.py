@@ -22,14 +22,6 @@ LICENCE = Licence(
     commercial=True,
 )
 EYE_SIDES = ("left", "right")
-EYE_LOOK_DEGREES = 30.0
-"""How far `eyeLook*` turns the eyeball at weight 1."""
-EYE_LOOK_AXES = {
-    "Up": (-1.0, 0.0, 0.0),
-    "Down": (1.0, 0.0, 0.0),
-    "ToLeft": (0.0, 1.0, 0.0),
-    "ToRight": (0.0, -1.0, 0.0),
-}
 
 
 @dataclass
@@ -127,11 +119,3 @@ class OpenHead(MorphableModel):
     def landmarks478(self, vertices: np.ndarray) -> np.ndarray:
         """MediaPipe's 478 points as they sit in a frontal view: (..., V, 3) to (..., 478, 3), metres."""
         return self.points478.apply(vertices)
-
-
-def eye_rotation(direction: str, degrees: float = EYE_LOOK_DEGREES) -> np.ndarray:
-    """The rotation of an eyeball that looks "Up", "Down", "ToLeft" or "ToRight" (of the subject): (3, 3) float64."""
-    x, y, z = EYE_LOOK_AXES[direction]
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    angle = np.radians(degrees)
-    return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross

@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from backend.errors import UsageError
 from backend.face_models.deformation_transfer import TransferSource, transfer_keys
-from backend.face_models.ict import IRIS_DEGREES, PUPIL_DEGREES, fit_sphere
+from backend.face_models.eyes import eye_colour_masks, fit_sphere
 from backend.face_models.lid_keys import BLINK_CORRECTIVES
 from backend.face_models.lid_margins import margin_loop
 from backend.face_models.model_arrays import ContourLandmarks, ModelArrays, Skinning
@@ -130,7 +130,7 @@ def prepare(arrays: ModelArrays, progress: Progress | None = None) -> Registered
     return head
 
 
-# The mesh ---------------------------------------------------------------------------------------------------------------
+# The mesh -------------------------------------------------------------------------------------------------------------
 
 
 def _kept(arrays: ModelArrays) -> _Parts:
@@ -224,11 +224,9 @@ def _colours(arrays: ModelArrays, kept: _Parts, mean: np.ndarray) -> np.ndarray:
     for name, rows in kept.parts.items():
         vertices = _vertices(kept.faces[rows])
         if name.startswith("eyeball"):
-            arm = mean[vertices] - fit_sphere(mean[vertices])[0]
-            off_axis = np.degrees(np.arccos(arm[:, 2] / np.linalg.norm(arm, axis=1)))
-            colours[vertices] = COLOURS["sclera"]
-            colours[vertices[off_axis < IRIS_DEGREES]] = COLOURS["iris"]
-            colours[vertices[off_axis < PUPIL_DEGREES]] = COLOURS["pupil"]
+            found = eye_colour_masks(mean, vertices, fit_sphere(mean[vertices])[0])
+            for what in ("sclera", "iris", "pupil"):
+                colours[found[what]] = COLOURS[what]
         elif name.startswith("teeth"):
             colours[vertices] = COLOURS["part_teeth_upper"]
         elif name.startswith(("tongue", "gums")):
@@ -236,7 +234,7 @@ def _colours(arrays: ModelArrays, kept: _Parts, mean: np.ndarray) -> np.ndarray:
     return colours
 
 
-# Eyes -------------------------------------------------------------------------------------------------------------------
+# Eyes -----------------------------------------------------------------------------------------------------------------
 
 
 class _Eyes:
@@ -287,7 +285,7 @@ class _Eyes:
         errors = [_roundness(self.mean[vertices[side]], *ball) for side, ball in zip(SIDES, balls, strict=True)]
         self.made_round = max(errors) > ROUND_M
         if self.made_round:
-            for side, (centre, _) in zip(SIDES, balls, strict=True):
+            for side in SIDES:
                 ball = self.mean[vertices[side]]
                 arm = ball - fit_sphere(ball[ball[:, 2] < np.median(ball[:, 2])])[0]
                 self.directions[side] = arm / np.linalg.norm(arm, axis=1, keepdims=True)
@@ -338,7 +336,7 @@ def _whole_place(
     return SurfacePoints(vertices.astype(np.int32), weights.astype(np.float32)), trust
 
 
-# Shape keys -------------------------------------------------------------------------------------------------------------
+# Shape keys -----------------------------------------------------------------------------------------------------------
 
 
 def _keys(
@@ -412,7 +410,7 @@ def _rotation_between(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
     return left @ (sign[:, None] * right)
 
 
-# What else a head needs -------------------------------------------------------------------------------------------------
+# What else a head needs -----------------------------------------------------------------------------------------------
 
 
 def _topology(arrays: ModelArrays, kept: _Parts, eyes: _Eyes, mean: np.ndarray) -> Topology:
@@ -460,11 +458,8 @@ def _masks(
         ball = topology.part_vertices(f"eyeball_{side}")
         if eyes.fused:
             ball = np.setdiff1d(ball, eyes.rig.eye(side).loop)
-        arm = mean[ball] - eyes.centres[row]
-        off_axis = np.degrees(np.arccos(arm[:, 2] / np.linalg.norm(arm, axis=1)))
-        masks["iris"][ball[off_axis < IRIS_DEGREES]] = True
-        masks["pupil"][ball[off_axis < PUPIL_DEGREES]] = True
-        masks["sclera"][ball[off_axis >= IRIS_DEGREES]] = True
+        for name, vertices in eye_colour_masks(mean, ball, eyes.centres[row]).items():
+            masks[name][vertices] = True
         masks[f"eye_{side}"] = np.zeros(len(mean), bool)
         masks[f"eye_{side}"][ball] = True
     return masks

@@ -14,7 +14,7 @@ import numpy as np
 
 from backend.errors import UsageError
 from backend.face_models.albedo import AlbedoBasis
-from backend.face_models.ict import GAZE_KEY_DEGREES, GAZE_TURNS, fit_sphere, gaze_rotation
+from backend.face_models.eyes import fit_sphere, with_turning_eyeballs
 from backend.face_models.lid_keys import BLINK_CORRECTIVES, keys_of_lids, with_own_lids
 from backend.face_models.model_arrays import ContourLandmarks, Skinning
 from backend.face_models.morphable_model import KeyOffsets, Licence, MorphableModel, SurfacePoints, Topology
@@ -120,15 +120,7 @@ class RegisteredHead(MorphableModel):
         """ARKit's 52 keys and the two correctives of the blink; see `OpenHead.key_offsets`."""
         centres, rig = self.eye_centres(neutral), self.rig_of(neutral)
         offsets = with_own_lids(self._keys, neutral, centres, rig, self._keys_of_lids)
-        for side, centre in zip(SIDES, centres, strict=True):
-            if side not in self.eyeballs:
-                continue
-            ball = self.eyeballs[side]
-            for direction in ("Up", "Down", "In", "Out"):
-                name = f"eyeLook{direction}{side.title()}"
-                turn = gaze_rotation(GAZE_TURNS[side].get(direction, direction), GAZE_KEY_DEGREES)
-                offsets[name] = offsets[name].copy()
-                offsets[name][ball] = (neutral[ball] - centre) @ (turn - np.eye(3)).T
+        offsets = with_turning_eyeballs(offsets, neutral, centres, self.eyeballs)
         return KeyOffsets.from_dense(self.key_names, np.stack([offsets[name] for name in self.key_names]))
 
     def landmarks68(self, vertices: np.ndarray) -> np.ndarray:
@@ -145,7 +137,7 @@ class RegisteredHead(MorphableModel):
         trust = np.where(points.barycentric > 1e-3, self.trust[points.vertices], 1.0).min(axis=1)
         return SurfacePoints(corners.reshape(count, -1).astype(np.int64), weights), trust
 
-    # Files --------------------------------------------------------------------------------------------------------------
+    # Files ------------------------------------------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
         """Writes the model as one `.npz` without compression and without pickles, which `load` reads in a moment."""

@@ -1,4 +1,4 @@
-"""Landmarks of a face model found by the detector itself: the model is rendered, every point read back from the surface.
+"""Landmarks of a face model by the detector itself: the model is rendered, points are read back from the surface.
 
 The same detector errs alike on two heads that are rendered alike, so its points on one are where they are on the other.
 """

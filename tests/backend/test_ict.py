@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from backend.errors import UsageError
-from backend.face_models.ict import IctFaceKit, fit_sphere, gaze_rotation
+from backend.face_models.eyes import fit_sphere, gaze_rotation
+from backend.face_models.ict import IctFaceKit
 from backend.face_models.lid_keys import BLINK_CORRECTIVES
 from backend.lids import penetration
 from backend.rendering.camera import frontal_orthographic

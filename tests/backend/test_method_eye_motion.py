@@ -16,7 +16,7 @@ from backend.code_measurement import CodeMeasurement, identity_prior
 from backend.detection import find_face
 from backend.errors import UsageError
 from backend.face_models import load_face_model
-from backend.face_models.open_head import BLINK_CORRECTIVES
+from backend.face_models.lid_keys import BLINK_CORRECTIVES
 from backend.fitting import Observation, fit
 from backend.methods import eye_motion
 from backend.methods.eye_motion import (

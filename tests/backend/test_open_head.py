@@ -10,8 +10,9 @@ import torch
 from backend.errors import SetupError, UsageError
 from backend.face_mesh_points import MIRROR
 from backend.face_models import load_face_model
+from backend.face_models.eyes import GAZE_KEY_DEGREES, gaze_rotation
 from backend.face_models.morphable_model import KeyOffsets, split_quads
-from backend.face_models.open_head import ASSET, EYE_LOOK_DEGREES, OpenHead, eye_rotation
+from backend.face_models.open_head import ASSET, OpenHead
 from backend.rendering.camera import Camera
 from backend.rendering.rasterizer import rasterize, rasterize_screen
 
@@ -330,15 +331,15 @@ def test_looks_turn_the_eyeball_about_its_centre(model, average, average_keys, k
     assert np.allclose(np.linalg.norm(after, axis=1), np.linalg.norm(before, axis=1), atol=2e-5)
     pupil = before[:, 2].argmax()
     turned = np.degrees(np.arccos(before[pupil] @ after[pupil] / 0.012**2))
-    assert turned == pytest.approx(EYE_LOOK_DEGREES, abs=0.5)
+    assert turned == pytest.approx(GAZE_KEY_DEGREES, abs=0.5)
     assert np.sign(np.round(after[pupil, :2] - before[pupil, :2], 4)).tolist() == list(direction)
 
 
 def test_the_eye_rotation_is_a_rotation():
     for direction in ("Up", "Down", "ToLeft", "ToRight"):
-        turn = eye_rotation(direction)
+        turn = gaze_rotation(direction)
         assert np.allclose(turn @ turn.T, np.eye(3)) and np.linalg.det(turn) == pytest.approx(1)
-    assert eye_rotation("Up")[1, 2] > 0 and eye_rotation("ToLeft")[0, 2] > 0
+    assert gaze_rotation("Up")[1, 2] > 0 and gaze_rotation("ToLeft")[0, 2] > 0
 
 
 def test_sparse_keys_add_up_as_dense_ones(model, average):

@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 
 from backend.errors import UsageError
 from backend.face_models import load_face_model
-from backend.face_models.open_head import BLINK_CORRECTIVES
+from backend.face_models.lid_keys import BLINK_CORRECTIVES
 from backend.methods.eye_motion import PAPER_SPLIT, SEEN_TWICE, DecodedCodes, EyeMotion, EyeMotionNetwork, Sureness
 from backend.networks.iresnet import IResNet
 from backend.networks.resnet import resnet50

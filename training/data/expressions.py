@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from backend.face_models.open_head import BLINK_CORRECTIVES, EYE_LOOK_DEGREES
+from backend.face_models.eyes import GAZE_KEY_DEGREES
+from backend.face_models.lid_keys import BLINK_CORRECTIVES
 
 SIDES = ("left", "right")
 PAIRS_OF_STATES = (
@@ -29,7 +30,7 @@ CLOSURE_RANGES = {
 }
 """What `backend.lids.closure` may be in each state; an open eye that looks down may shut farther."""
 SYMMETRY_DEVIATION = 0.06
-LARGEST_GAZE_DEGREES = EYE_LOOK_DEGREES
+LARGEST_GAZE_DEGREES = GAZE_KEY_DEGREES
 
 # Weights at full strength, one line for each way to hold the face; the sides get the same and then their own noise.
 MOUTHS: dict[str, dict[str, tuple[float, float]]] = {
@@ -235,7 +236,7 @@ def _set_lids(value: dict[str, float], side: str, state: str, gaze: np.ndarray, 
     value[f"eyeBlink{side}"] = float(blink)
     value[f"eyeWide{side}"] = float(wide)
     value[f"eyeSquint{side}"] = float(squint)
-    across, up = gaze / EYE_LOOK_DEGREES
+    across, up = gaze / GAZE_KEY_DEGREES
     outwards = across if side == "Left" else -across
     value[f"eyeLookOut{side}"], value[f"eyeLookIn{side}"] = max(outwards, 0.0), max(-outwards, 0.0)
     value[f"eyeLookUp{side}"], value[f"eyeLookDown{side}"] = max(up, 0.0), max(-up, 0.0)

@@ -13,7 +13,8 @@ from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
 from backend.face_models.albedo import load_albedo_basis
-from backend.face_models.open_head import BLINK_CORRECTIVES, OpenHead
+from backend.face_models.lid_keys import BLINK_CORRECTIVES
+from backend.face_models.open_head import OpenHead
 from training.data.sample import PARSING_CLASSES
 
 ODD_HARMONICS = (3, 4, 7)

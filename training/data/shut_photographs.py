@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 import torch
 
+from backend.face_models.lid_keys import BLINK_CORRECTIVES
 from backend.face_models.morphable_model import KeyOffsets
-from backend.face_models.open_head import BLINK_CORRECTIVES, OpenHead
+from backend.face_models.open_head import OpenHead
 from backend.lid_rig import SIDES, SKIN
 from backend.lids import closure as lid_closure
 from backend.rendering.camera import Camera

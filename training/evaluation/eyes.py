@@ -23,7 +23,7 @@ from PIL import Image
 
 from backend.environment import home
 from backend.errors import PhotoError
-from backend.face_models.ict import IRIS_DEGREES, gaze_rotation
+from backend.face_models.eyes import IRIS_DEGREES, gaze_rotation
 from backend.lid_rig import SIDES
 from backend.lids import closure
 from backend.options import DEFAULT_METHOD, METHODS

@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 
 from backend.face_models import ict as ict_module
-from backend.face_models.ict import IRIS_DEGREES, PUPIL_DEGREES, IctFaceKit
+from backend.face_models.eyes import IRIS_DEGREES, PUPIL_DEGREES
+from backend.face_models.ict import IctFaceKit
 from backend.face_models.morphable_model import KeyOffsets, split_quads
 from backend.lid_rig import SIDES
 from backend.rendering.camera import Camera

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from backend.face_models.open_head import eye_rotation
+from backend.face_models.eyes import gaze_rotation
 from training.open_head.head_mesh import HeadMesh
 from training.open_head.makehuman import MakeHumanData
 
@@ -36,7 +36,7 @@ def key_shapes(data: MakeHumanData, head: HeadMesh, scale: float) -> tuple[list[
         offsets[balls] = 0.0
         if name in EYE_LOOKS:
             side, direction = EYE_LOOKS[name]
-            offsets[head.eyeballs[side]] = head.eyeball.vertices @ (eye_rotation(direction) - np.eye(3)).T
+            offsets[head.eyeballs[side]] = head.eyeball.vertices @ (gaze_rotation(direction) - np.eye(3)).T
     return names, np.stack([_both_sides_alike(shapes, name, head.mirror) for name in names])
 
 
