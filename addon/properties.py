@@ -43,6 +43,39 @@ class LIFEMASK_PG_photograph(bpy.types.PropertyGroup):
     )
 
 
+@functools.lru_cache(maxsize=64)  # Blender reads the strings of a dynamic list later: somebody has to keep them
+def _items(models: tuple[Asset, ...], chosen: str) -> list[tuple[str, str, str, str, int]]:
+    """The choices as Blender takes them: the installed models, and what is chosen where that is not installed."""
+    items = [(model.name, model.label, model.licence_in_words, "NONE") for model in models]
+    if named(chosen, models) is None:
+        items.append((chosen, chosen, "Not installed here: add it in the preferences of Lifemask", "ERROR"))
+    return [(*item, _number(item[0])) for item in items]
+
+
+_numbers = {OPEN_HEAD: 0}
+
+
+def _number(name: str) -> int:
+    """What Blender knows a choice by: the same as long as it runs, even when models are added while a menu is open."""
+    return _numbers.setdefault(name, len(_numbers))
+
+
+def _name_in(settings) -> str:
+    return getattr(settings, "face_model_name", "") or OPEN_HEAD  # Blender asks without settings, too
+
+
+def _choices(settings, context) -> list[tuple[str, str, str, str, int]]:
+    return _items(session.face_models, _name_in(settings))
+
+
+def _number_of(settings) -> int:
+    return _number(_name_in(settings))
+
+
+def _choose(settings, number: int) -> None:
+    settings.face_model_name = next(name for name, given in _numbers.items() if given == number)
+
+
 class LIFEMASK_PG_scene(bpy.types.PropertyGroup):
     """The next head of this scene."""
 
@@ -76,9 +109,9 @@ class LIFEMASK_PG_scene(bpy.types.PropertyGroup):
     face_model: bpy.props.EnumProperty(
         name="Face Model",
         description="The model that the head is made from; its licence holds for the head",
-        items=lambda settings, context: _items(session.face_models, _name_in(settings)),
-        get=lambda settings: _number_of(settings),
-        set=lambda settings, number: _choose(settings, number),
+        items=_choices,
+        get=_number_of,
+        set=_choose,
         options=set(),  # it is not animated
     )
     method: bpy.props.EnumProperty(
@@ -94,28 +127,6 @@ def face_model_of(scene: bpy.types.Scene) -> Asset | None:
 def why_no_head(scene: bpy.types.Scene) -> str:
     """Why no head can be made from the face model that is chosen, in a sentence; "" where one can."""
     return why_not(scene.lifemask.face_model_name, session.face_models, session.settings.for_sale)
-
-
-@functools.lru_cache(maxsize=64)  # Blender reads the strings of a dynamic list later: somebody has to keep them
-def _items(models: tuple[Asset, ...], chosen: str) -> list[tuple[str, str, str, str, int]]:
-    """The choices as Blender takes them: the installed models, and what is chosen where that is not installed."""
-    items = [(model.name, model.label, model.licence_in_words, "NONE") for model in models]
-    if named(chosen, models) is None:
-        items.append((chosen, f"{chosen} (not installed)", "Add it in the preferences of Lifemask", "ERROR"))
-    return [(*item, number) for number, item in enumerate(items)]
-
-
-def _name_in(settings) -> str:
-    return getattr(settings, "face_model_name", "") or OPEN_HEAD  # Blender asks without settings, too
-
-
-def _number_of(settings) -> int:
-    chosen = _name_in(settings)
-    return next(number for name, *_, number in _items(session.face_models, chosen) if name == chosen)
-
-
-def _choose(settings, number: int) -> None:
-    settings.face_model_name = _items(session.face_models, _name_in(settings))[number][0]
 
 
 CLASSES = (LIFEMASK_PG_photograph, LIFEMASK_PG_scene)

@@ -12,7 +12,7 @@ from .parts import megabytes, progress_bar, quiet_label
 KINDS = ("add", "fetch", "remove")
 """Jobs whose progress and errors belong here."""
 
-NAME_SHARE, SOLD_SHARE, SIZE_SHARE = 0.36, 0.27, 0.36
+NAME_SHARE, SOLD_SHARE, SIZE_SHARE = 0.38, 0.32, 0.3
 """Of a line: the name, of what is left the second column, of what is left then the third."""
 
 INDENT_POINTS = 60
@@ -63,10 +63,14 @@ def _draw_state(layout: bpy.types.UILayout, width: float) -> None:
         stage = "Stopping" if session.work.cancelling else session.work.stage
         progress_bar(bar, session.work.share, stage[:1].upper() + stage[1:])
         row.operator("lifemask.cancel", text="", icon="X")
+        if session.work.detail:
+            quiet_label(layout, session.work.detail, "BLANK1")
     elif session.state in BUSY:
         quiet_label(layout, "Lifemask is at work. Wait until it is done.", "INFO")
     elif session.error is not None and session.kind in KINDS:
-        _draw_failure(layout, session.error, width).operator("lifemask.dismiss", text="Close", icon="X")
+        buttons = _draw_failure(layout, session.error, width)
+        buttons.operator("lifemask.retry", text="Try Again", icon="FILE_REFRESH")
+        buttons.operator("lifemask.dismiss", text="Close", icon="X")
     elif session.asset_failure is not None:
         _draw_failure(layout, session.asset_failure, width)
     elif session.is_listing and session.assets is None:
@@ -112,7 +116,11 @@ def _draw_asset(box: bpy.types.UILayout, asset: face_models.Asset, details: str,
 def _draw_buttons(row: bpy.types.UILayout, asset: face_models.Asset, is_open: bool) -> None:
     """How to get it or to get rid of it, and what else there is to know."""
     if asset.is_built_in:
-        quiet_label(row, "Built in")
+        built_in = row.row()
+        built_in.active = False
+        built_in.alignment = "RIGHT"
+        built_in.label(text="Built in")
+        row.separator()
     elif asset.installed:
         row.operator("lifemask.remove_face_model", text="Remove", icon="TRASH").asset = asset.name
     elif asset.fetchable:

@@ -131,12 +131,78 @@ def states(addon, arguments: dict) -> dict:
     return {"drawn": drawn}
 
 
+def face_models(addon, arguments: dict) -> dict:
+    """The list in the preferences in every state, and the panel with models that forbid something."""
+    import bpy
+
+    module, assets, drawn = addon("session"), addon("face_models"), {}
+    session = module.session
+    shared.empty_file()
+    chosen = addon("preferences").preferences()
+
+    def draw(name: str, **attributes) -> None:
+        put(session, **attributes)
+        session.kind = "add"
+        layout = RecordingLayout()
+        type(chosen).draw(SimpleNamespace(layout=layout, bl_rna=chosen.bl_rna, face_model_details=""), bpy.context)
+        drawn[name] = layout.record.facts()
+
+    draw("not set up", is_set_up=False)
+    session.assets = assets.assets_from(FAKE_ASSETS)
+    session.face_models = assets.models_among(session.assets)
+    draw("list")
+    layout = RecordingLayout()
+    addon("panels.face_models").draw(layout, bpy.context, "ict")
+    drawn["details"] = layout.record.facts()
+    draw("adding", work=module.Work("add", "laying the open head over it", 0.5))
+    draw("at work elsewhere", work=module.Work("batch", "making heads", 0.5))
+    draw("failed", error=failure("This is not FLAME.", log="/logs/backend.log"))
+    session.asset_failure = failure("The packages are damaged.", log="/logs/backend.log")
+    draw("no list")
+    session.asset_failure, session.news = None, "FLAME 2023 is installed."
+    draw("news")
+    session.news = ""
+    tooltips = {
+        name: getattr(bpy.types, f"LIFEMASK_OT_{name}").description(bpy.context, SimpleNamespace(asset="ict"))
+        for name in ("face_model_details", "open_owners_page")
+    }
+    dialogue = SimpleNamespace(layout=RecordingLayout(), asset="ict")
+    bpy.types.LIFEMASK_OT_download_face_model.draw(dialogue, bpy.context)
+    drawn["download"] = dialogue.layout.record.facts()
+    put(session)
+    addon("photograph_list").add(bpy.context.scene, [Path(arguments["folder"]) / "alone.jpg"])
+    settings = bpy.context.scene.lifemask
+    settings.face_model = "flame2023"
+    drawn["panel, not for sale"] = draw_tab()
+    session.settings = module.replace(session.settings, for_sale=True)
+    drawn["panel, for sale"] = draw_tab()
+    settings.face_model_name = "bfm2009"
+    drawn["panel, not installed"] = draw_tab()
+    return {"drawn": drawn, "tooltips": tooltips}
+
+
+FAKE_ASSETS = [
+    {"name": "open_head", "label": "Open Head", "kind": "face_model", "installed": True, "sentence": "Free.",
+     "commercial": True, "licence": "CC0-1.0", "size": 3_000_000},
+    {"name": "flame2023", "label": "FLAME 2023", "kind": "face_model", "installed": True, "licence": "FLAME",
+     "sentence": "For research only.", "commercial": False, "size": 104_857_600, "sha256": "5f" * 32},
+    {"name": "ict", "label": "ICT-FaceKit", "kind": "face_model", "installed": False, "licence": "MIT",
+     "sentence": "Anyone may sell it.", "commercial": True, "size": 430_000_000, "sha256": "ab" * 32,
+     "source": "https://github.com/USC-ICT/ICT-FaceKit.", "fetchable": True},
+    {"name": "bfm2009", "label": "Basel Face Model 2009", "kind": "face_model", "installed": False, "licence": "BFM",
+     "sentence": "For those who signed.", "commercial": False, "size": None, "source": "at https://faces.dmi.unibas.ch"},
+    {"name": "face_landmarker", "label": "MediaPipe Face Landmarker", "kind": "detector", "installed": True,
+     "licence": "Apache-2.0", "sentence": "Anyone may use it.", "commercial": True, "size": 3_758_596},
+]  # fmt: skip
+
 FIXES = {
     "choose-another-photo": None,
     "retry": None,
     "repair-environment": None,
     "set-up": None,
     "choose-folder": None,
+    "choose-face-model": None,
+    "add-face-model": None,
     "open-log": None,
     "use-cpu": None,
     "allow-online-access": None,
@@ -363,7 +429,9 @@ def gone(addon, arguments: dict) -> dict:
     return json.loads(json.dumps(facts))
 
 
-SCENARIOS = {function.__name__: function for function in (states, photographs, sliders, camera_view, pictures, gone)}
+SCENARIOS = {
+    function.__name__: function for function in (states, face_models, photographs, sliders, camera_view, pictures, gone)
+}
 
 if __name__ == "__main__":
     shared.run(SCENARIOS)

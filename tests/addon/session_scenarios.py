@@ -419,6 +419,129 @@ def batch(addon, arguments: dict) -> dict:
     return facts
 
 
+def told(operator, **properties) -> str:
+    """What an operator returns, or the sentence of its error."""
+    try:
+        return list(operator(**properties))
+    except (RuntimeError, TypeError) as error:
+        return str(error).strip()
+
+
+def install(home: Path, name: str, label: str, *, commercial: bool) -> None:
+    """What the backend leaves of a face model that was added."""
+    folder = home / "face_models" / name
+    folder.mkdir(parents=True)
+    (folder / "model.npz").write_bytes(b"a model")
+    asset = {"name": name, "label": label, "licence": "", "sentence": f"Of {label}.", "commercial": commercial}
+    (folder / "asset.json").write_text(json.dumps(asset), "utf-8")
+
+
+def face_models(addon, arguments: dict) -> dict:
+    """The choice of a face model in scenes and files, and what it lets a person do."""
+    import bpy
+
+    folder = Path(arguments["folder"]) / "models"
+    folder.mkdir()
+    shared.empty_file()
+    use_fake(addon, folder, result=arguments["result"], seconds=0.05)
+    module = addon("session")
+    session, home = module.session, folder / "home"
+    settings = lambda: bpy.context.scene.lifemask  # noqa: E731
+    names = lambda: [model.name for model in session.face_models]  # noqa: E731
+    facts = {"before": [names(), settings().face_model]}
+    install(home, "flame2023", "FLAME 2023", commercial=False)
+    install(home, "ict", "ICT-FaceKit", commercial=True)
+    session.look_again()
+    facts["found on the disk"] = [names(), settings().face_model]
+    settings().face_model = "ict"
+    facts["chosen"] = [settings().face_model, settings().face_model_name]
+    try:
+        settings().face_model = "bfm2009"
+        facts["refused"] = ""
+    except TypeError as error:
+        facts["refused"] = f"TypeError {error}"
+    install(home, "bfm2009", "A model that sorts before", commercial=True)
+    session.look_again()
+    facts["after another was added"] = [settings().face_model, settings().face_model_name]
+    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "chosen.blend"))
+    shared.empty_file()
+    session.configure(module.Settings(root=folder / "other computer"))
+    bpy.ops.wm.open_mainfile(filepath=str(folder / "chosen.blend"))
+    items = addon("properties")._items(session.face_models, settings().face_model_name)
+    shown = next(label for name, label, *_ in items if name == settings().face_model)
+    facts["items"] = [[item[0], item[3]] for item in items]
+    facts["where it is not installed"] = [settings().face_model, settings().face_model_name, shown]
+    facts["scenes differ"] = [settings().face_model, bpy.data.scenes.new("Other").lifemask.face_model]
+    picture = folder / "a.jpg"
+    photographs(folder, "a.jpg")
+    polls = lambda: [bpy.ops.lifemask.reconstruct.poll(), bpy.ops.lifemask.batch.poll()]  # noqa: E731
+    facts["polls"] = {"not installed": polls()}
+    facts["not installed"] = addon("properties").why_no_head(bpy.context.scene)
+    session.configure(module.Settings(root=home))
+    settings().face_model = "flame2023"
+    facts["polls"]["installed"] = polls()
+    session.configure(module.Settings(root=home, for_sale=True))
+    facts["polls"]["sold"] = polls()
+    facts["sold"] = addon("properties").why_no_head(bpy.context.scene)
+    session.configure(module.Settings(root=home))
+    facts["polls"]["not sold"] = polls()
+    settings().method = "eye-motion"
+    sent, start = [], session._start
+    session._start = lambda kind, method, parameters: (sent.append(parameters), start(kind, method, parameters))
+    bpy.ops.lifemask.reconstruct(filepath=str(picture))
+    facts["asked"] = sent[-1]["options"]
+    settings().face_model = "open_head"
+    session.configure(module.Settings(root=home, for_sale=True))
+    facts["update"] = told(bpy.ops.lifemask.update_head)
+    session.configure(module.Settings(root=home))
+    bpy.ops.lifemask.update_head()
+    facts["updated with"] = sent[-1]["options"]["face_model"]
+    del session._start
+    return plain(facts)
+
+
+def face_models_come_and_go(addon, arguments: dict) -> dict:
+    """Added, downloaded and removed by the operators of the preferences."""
+    import bpy
+
+    folder = Path(arguments["folder"]) / "assets"
+    folder.mkdir()
+    shared.empty_file()
+    operators = bpy.ops.lifemask
+    session = use_fake(addon, folder, asset_seconds=0.05)
+    names = lambda: [model.name for model in session.face_models]  # noqa: E731
+    sent, start = [], session._start
+    session._start = lambda kind, method, parameters: (sent.append(parameters), start(kind, method, parameters))
+    operators.refresh_face_models()
+    facts = {"listed": [asset.name for asset in session.assets], "folder": str(folder / "ICT")}
+    facts["offline"] = [operators.download_face_model.poll(), session.news]
+    bpy.context.preferences.system.use_online_access = True
+    facts["not agreed"] = told(operators.download_face_model, asset="ict")
+    facts["downloaded"] = told(operators.download_face_model, asset="ict", agreed=True)
+    facts["models after the download"] = names()
+    facts["removed"] = told(operators.remove_face_model, asset="ict")
+    facts["models after the removal"] = names()
+    (folder / "generic_model.pkl").write_bytes(b"a model")
+    (folder / "ICT").mkdir()
+    facts["file"] = str(folder / "generic_model.pkl")
+    facts["added"] = told(operators.add_face_model, filepath=facts["file"])
+    facts["added_path"] = sent[-1]["path"]
+    facts["added folder"] = told(operators.add_face_model, directory=f"{facts['folder']}/")
+    facts["added_folder_path"] = sent[-1]["path"]
+    facts["nothing chosen"] = told(operators.add_face_model, filepath=str(folder / "gone.pkl"))
+    facts["built in"] = told(operators.remove_face_model, asset="open_head")
+    operators.dismiss()
+    facts["page"] = told(operators.open_owners_page, asset="bfm2009")
+    facts["no page"] = told(operators.open_owners_page, asset="open_head")
+    fix = {"action": "add-face-model", "label": "Add a file"}
+    reason = {"code": "bad-face-model-file", "sentence": "This is not what it should be.", "kind": "usage", "fix": fix}
+    del session._start
+    session = use_fake(addon, folder, fail_assets=reason)
+    facts["broken"] = told(operators.add_face_model, filepath=facts["file"])
+    facts["broken fix"] = session.error.fix.action
+    return facts
+
+
 def disabled(addon, arguments: dict) -> dict:
     """The add-on is disabled while a job runs: the process ends and no timer stays. Enabled again, it works."""
     import bpy
@@ -458,7 +581,19 @@ def plain(facts: dict) -> dict:
 
 SCENARIOS = {
     function.__name__: function
-    for function in (create, update, copies, elsewhere, beside, waiting, faults, batch, disabled)
+    for function in (
+        create,
+        update,
+        copies,
+        elsewhere,
+        beside,
+        waiting,
+        faults,
+        batch,
+        face_models,
+        face_models_come_and_go,
+        disabled,
+    )  # fmt: skip
 }
 
 if __name__ == "__main__":

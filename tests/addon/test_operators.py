@@ -64,6 +64,7 @@ def test_a_script_makes_a_head_that_needs_no_file_but_its_own(measure, made_up_h
         "texture_size": 2048,
         "texture": True,
         "face_model": "open_head",
+        "method": "fit",
     }
     sizes = {name: size[:2] for name, size in measured["pictures"].items()}
     assert sizes == {"albedo.png": [64, 64], "photo_1.jpg": [300, 400], "photo_2.jpg": [420, 280]}
@@ -188,7 +189,8 @@ def test_a_batch_is_asked_for_as_the_backend_takes_it(measure):
         "overwrite": False,
         "jobs": 2,
         "options": {
-            "texture_size": 1024, "texture": True, "face_model": "open_head", "formats": ["fbx", "glb"], "blender": "",
+            "texture_size": 1024, "texture": True, "face_model": "open_head", "method": "fit",
+            "formats": ["fbx", "glb"], "blender": "",
             "export_options": {"preset": "unreal", "keys": "used", "parts": "joined", "texture_size": 512},
         },
     }  # fmt: skip
@@ -201,6 +203,45 @@ def test_a_batch_is_asked_for_as_the_backend_takes_it(measure):
     assert table["input"] == str(folder / "people.csv") and not table["per_person"]
     assert "Choose a folder" in measured["refused"]
     assert "Choose an output folder" in measured["whole disk"]
+
+
+def test_the_choice_of_a_face_model_is_a_name_that_survives_files_and_computers(measure):
+    measured = measure("face_models")
+    assert measured["before"] == [["open_head"], "open_head"]
+    assert measured["found on the disk"] == [["open_head", "flame2023", "ict"], "open_head"]
+    assert measured["chosen"] == ["ict", "ict"]
+    assert measured["refused"].count("TypeError") == 1, "what is not in the list cannot be chosen"
+    assert measured["after another was added"] == ["ict", "ict"], "whatever its place in the list"
+    assert measured["where it is not installed"] == ["ict", "ict", "ict"]
+    assert measured["items"][:2] == [["open_head", "NONE"], ["ict", "ERROR"]]
+    assert measured["scenes differ"] == ["ict", "open_head"]
+
+
+def test_a_face_model_that_is_not_installed_or_may_not_be_sold_disables_what_would_use_it(measure):
+    measured = measure("face_models")
+    assert measured["polls"] == {
+        "not installed": [False, False], "installed": [True, True], "sold": [False, False], "not sold": [True, True],
+    }  # fmt: skip
+    assert "The face model ict is not installed here" in measured["not installed"]
+    assert "FLAME 2023 may not be sold" in measured["sold"]
+    asked = measured["asked"]
+    assert (asked["face_model"], asked["method"], asked["for_sale"]) == ("flame2023", "eye-motion", False)
+    assert "FLAME 2023 may not be sold" in measured["update"] and measured["updated with"] == "flame2023"
+
+
+def test_face_models_come_and_go_by_operators(measure):
+    measured = measure("face_models_come_and_go")
+    assert measured["listed"] == ["flame2023", "ict", "bfm2009", "face_landmarker"]
+    assert measured["offline"] == [False, ""], "no download while Blender may not use the network"
+    assert "agreed=True" in measured["not agreed"]
+    assert measured["downloaded"] == ["FINISHED"] and "ict" in measured["models after the download"]
+    assert measured["added"] == ["FINISHED"] and measured["added_path"] == measured["file"]
+    assert measured["added folder"] == ["FINISHED"] and measured["added_folder_path"] == measured["folder"]
+    assert measured["removed"] == ["FINISHED"] and "ict" not in measured["models after the removal"]
+    assert "Choose the file" in measured["nothing chosen"]
+    assert "comes with Lifemask" in measured["built in"]
+    assert "is not what it should be" in measured["broken"] and measured["broken fix"] == "add-face-model"
+    assert measured["page"] == ["FINISHED"] and "No page" in measured["no page"]
 
 
 def test_disabling_the_add_on_while_it_works_ends_the_process(measure):

@@ -76,7 +76,7 @@ def test_photographs_come_with_a_button_that_creates_the_head_and_the_options(dr
     face = drawn["ready"]
     assert button(face, "lifemask.reconstruct")["text"] == "Create Head"
     assert face["lists"] == ["LIFEMASK_UL_photographs"]
-    for name in ("use_texture", "texture_size", "focal_length", "face_model"):
+    for name in ("use_texture", "texture_size", "focal_length", "face_model", "method"):
         assert f"LIFEMASK_PG_scene.{name}" in face["properties"]
     assert "CC0" in words(face)
     assert "lifemask.pick_face" not in buttons(face)
@@ -140,6 +140,8 @@ def test_a_batch_ends_with_its_folder(drawn, tmp_path_factory):
         ("repair-environment", "lifemask.set_up", {"repair": True}),
         ("set-up", "lifemask.set_up", {}),
         ("choose-folder", "lifemask.show_preferences", {}),
+        ("choose-face-model", "lifemask.dismiss", {}),
+        ("add-face-model", "lifemask.show_preferences", {}),
         ("allow-online-access", "lifemask.allow_online_access", {}),
         ("use-cpu", "lifemask.use_processor", {}),
         ("install-python", "wm.url_open", {"url": "https://www.python.org/downloads/"}),
@@ -197,6 +199,75 @@ def test_menus_hold_what_the_operator_search_must_find(drawn):
         assert f"lifemask.{name}" in buttons(drawn["LIFEMASK_MT_head"])
     assert "lifemask.release" in buttons(drawn["LIFEMASK_MT_more"])
     assert "lifemask.clear_photographs" in buttons(drawn["LIFEMASK_MT_photographs"])
+
+
+@pytest.fixture(scope="module")
+def models(in_blender, blender_version, tmp_path_factory) -> dict:
+    return in_blender(blender_version, "face_models", SCENARIOS, folder=tmp_path_factory.mktemp("photographs"))
+
+
+def assets_of(face: dict, operator: str) -> list[str]:
+    return [each["properties"]["asset"] for each in face["operators"] if each["operator"] == f"lifemask.{operator}"]
+
+
+def test_the_preferences_list_what_there_is_with_licence_sale_and_size(models):
+    face = models["drawn"]["list"]
+    columns = ["Name", "May results be sold?", "Size"]
+    lines = [
+        ("Open Head", "Yes", "3 MB", "Free."),
+        ("FLAME 2023", "No", "105 MB", "For research only."),
+        ("ICT-FaceKit", "Yes", "430 MB", "Anyone may sell it."),
+        ("Basel Face Model 2009", "No", None, "For those who signed."),
+        ("MediaPipe Face Landmarker", "Yes", "4 MB", "Anyone may use it."),
+    ]
+    texts = face["texts"]
+    assert texts[texts.index("Name") :][:3] == columns
+    for label, sold, size, sentence in lines:
+        line = texts[texts.index(label) :][:6]
+        assert line[1] == sold and (size is None or line[2] == size) and sentence in line
+    assert "Landmark Detectors" in texts
+    assert assets_of(face, "remove_face_model") == ["flame2023", "face_landmarker"], "the open head is built in"
+    assert assets_of(face, "download_face_model") == ["ict"]
+    assert assets_of(face, "open_owners_page") == ["bfm2009"]
+    assert {"lifemask.add_face_model", "lifemask.refresh_face_models"} <= set(buttons(face))
+    assert "LIFEMASK_preferences.for_sale" in face["properties"]
+
+
+def test_details_and_tooltip_have_source_and_checksum(models):
+    for text in (words(models["drawn"]["details"]).replace(" ", ""), models["tooltips"]["face_model_details"]):
+        assert "ab" * 32 in text and "https://github.com/USC-ICT/ICT-FaceKit" in text and "MIT" in text
+    assert models["tooltips"]["open_owners_page"].endswith("https://github.com/USC-ICT/ICT-FaceKit")
+
+
+def test_the_preferences_show_what_is_going_on_and_what_went_wrong(models):
+    drawn = models["drawn"]
+    assert drawn["adding"]["bars"] == [["Laying the open head over it", 0.5]]
+    assert "lifemask.cancel" in buttons(drawn["adding"])
+    assert "Lifemask is at work" in words(drawn["at work elsewhere"])
+    assert "This is not FLAME." in words(drawn["failed"])
+    assert {"lifemask.open_log", "lifemask.retry", "lifemask.dismiss"} <= set(buttons(drawn["failed"]))
+    assert "The packages are damaged." in words(drawn["no list"]) and "lifemask.open_log" in buttons(drawn["no list"])
+    assert "FLAME 2023 is installed." in words(drawn["news"])
+    face = drawn["not set up"]
+    assert "not set up yet" in words(face) and "Open Head" in face["texts"]
+    assert "lifemask.add_face_model" not in buttons(face)
+
+
+def test_the_question_before_a_download_states_licence_size_and_address(models):
+    text = words(models["drawn"]["download"])
+    for said in ("Anyone may sell it.", "may be sold", "MIT", "430 MB", "https://github.com/USC-ICT/ICT-FaceKit"):
+        assert said in text
+
+
+def test_the_panel_says_what_may_not_be_sold_and_stops_where_work_is_sold(models):
+    drawn = models["drawn"]
+    free, sold, missing = (drawn[f"panel, {name}"] for name in ("not for sale", "for sale", "not installed"))
+    assert "For research only." in free["texts"] and "Heads made from it may not be sold." in words(free)
+    assert button(free, "lifemask.reconstruct")["enabled"]
+    assert "FLAME 2023 may not be sold" in words(sold) and not button(sold, "lifemask.reconstruct")["enabled"]
+    assert "face model bfm2009 is not installed" in words(missing)
+    assert not button(missing, "lifemask.reconstruct")["enabled"]
+    assert "lifemask.show_preferences" in buttons(missing)
 
 
 def test_photographs_are_added_once_and_other_files_are_left_out(listed):

@@ -42,7 +42,7 @@ def in_window(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
     """A function that runs a script of this folder in a Blender's window.
 
     The script gets the folder that it may write to, the environment of the backend and the folder of test data as
-    arguments. A Python error that Blender only prints fails the test.
+    arguments, or the first and the project's own folder. A Python error that Blender only prints fails the test.
     """
     program = _program(data_folder)
     runtime = environment.find("runtime") or environment.find("tests")
@@ -51,7 +51,7 @@ def in_window(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
     base = Path(os.path.realpath(runtime.python)).parent.parent
     kept = Path(os.environ.get("LIFEMASK_GUI_OUT") or tmp_path_factory.mktemp("window"))
 
-    def run(version: str, script: str, *arguments: str) -> WindowRun:
+    def run(version: str, script: str, *, project: bool = False) -> WindowRun:
         folder = kept / f"{Path(script).stem}-{version}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -63,7 +63,8 @@ def in_window(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
             BLENDER_GUI_BIND=":".join(map(str, (folder, runtime.folder, base, data_folder))),
             BLENDER_GUI_TIMEOUT=str(SECONDS_AT_MOST),
         )
-        command = [program, Path(__file__).with_name(script), folder, runtime.folder, data_folder, *arguments]
+        places = [ROOT] if project else [runtime.folder, data_folder]
+        command = [program, Path(__file__).with_name(script), folder, *places]
         ended = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
         log = folder / "gui.log"
         said = log.read_text("utf-8", errors="replace") if log.exists() else ""
