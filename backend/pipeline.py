@@ -19,10 +19,10 @@ from backend.detection import DetectedFace, find_face
 from backend.devices import choose_device, with_cpu_fallback
 from backend.errors import UsageError
 from backend.eye_state import read_eye_closure
-from backend.face_models import MorphableModel, load_face_model
+from backend.face_models import load_face_model
 from backend.fitting import FittedHead, Observation, fit
 from backend.methods.method import ReconstructionMethod
-from backend.options import DEFAULT_METHOD, METHODS, ReconstructOptions, ReconstructReport
+from backend.options import DEFAULT_FACE_MODEL, DEFAULT_METHOD, METHODS, ReconstructOptions, ReconstructReport
 from backend.output_folder import output_folder
 from backend.overlay import draw_overlay
 from backend.photographs import Photograph, load_photograph
@@ -98,7 +98,7 @@ def _reconstruct(
         with stages.stage("fitting the head", 0.3):
             model = load_face_model(options.face_model)
             head = fit(model, load_calibration(), observations)
-            strangers = different_people(model, observations, pictures)
+            strangers = different_people(observations, pictures)
         with stages.stage("making the texture", 0.45):
             albedo = make_albedo(head, pictures, options)
         with stages.stage("writing the result", 0.85):
@@ -125,7 +125,11 @@ def _reconstruct(
 
 
 def fit_photographs(
-    images: list[np.ndarray], focal_35mm: list[float | None], method: str = DEFAULT_METHOD, device: str = "cpu"
+    images: list[np.ndarray],
+    focal_35mm: list[float | None],
+    method: str = DEFAULT_METHOD,
+    device: str = "cpu",
+    face_model: str = DEFAULT_FACE_MODEL,
 ) -> FittedHead:
     """Fits one head to pictures in memory.
 
@@ -134,6 +138,7 @@ def fit_photographs(
         focal_35mm: 35 mm equivalent of each in millimetres, None where unknown.
         method: one of `backend.options.METHODS`.
         device: torch device of the method's network.
+        face_model: name of the face model.
 
     Raises:
         PhotoError: a picture shows no face.
@@ -145,7 +150,7 @@ def fit_photographs(
     ]
     faces = [find_face(picture.image, picture.path.name, 1) for picture in pictures]
     observations = observe(pictures, faces, None, method_named(method, device))
-    return fit(load_face_model("open_head"), load_calibration(), observations)
+    return fit(load_face_model(face_model), load_calibration(), observations)
 
 
 @lru_cache(maxsize=2)
@@ -258,11 +263,11 @@ def fit_warnings(head: FittedHead, pictures: list[Photograph]) -> list[str]:
     return warnings
 
 
-def different_people(model: MorphableModel, observations: list[Observation], pictures: list[Photograph]) -> list[str]:
+def different_people(observations: list[Observation], pictures: list[Photograph]) -> list[str]:
     """A sentence if the photographs, each fitted alone, give heads too unlike for one person."""
     if len(observations) < 2:
         return []
-    calibration = load_calibration()
+    model, calibration = load_face_model("open_head"), load_calibration()  # `LEAST_LIKENESS` was measured on it
     # By the landmarks alone: with codes, heads of different people would be alike in what no network sees.
     alone = [fit(model, calibration, [replace(observation, codes=None)]).identity for observation in observations]
     directions = np.array([identity / max(float(np.linalg.norm(identity)), 1e-6) for identity in alone])

@@ -70,7 +70,7 @@ def build_albedo(model: MorphableModel, views: list[TextureView], size: int = 20
     regions = HeadRegions.of(model)
     evidence = [Evidence(model, regions, view) for view in views]
     texture = _Skin(model, regions, evidence, size).paint()
-    if views and hasattr(model, "rig_of"):
+    if views:
         rig = model.rig_of(model.mean)
         texture = with_plain_lids(model, texture, rig, open_share(model, rig, [view.vertices for view in views]))
     paint_parts(model, texture, evidence)

@@ -10,10 +10,12 @@ import cv2
 import numpy as np
 
 from backend.face_models.morphable_model import MorphableModel, Topology
+from backend.lid_rig import SIDES
 from backend.rendering.uv_baking import TexelMap, texel_map
 from backend.texture_evidence import Evidence, smoothstep
 
-PAINTED = ("eyeball", "teeth", "tongue", "mouth_inside", "lashes")
+SKIN = "skin"
+"""The part that is not painted here but read from photographs."""
 BORDER_TEXELS = 6
 """Colours go on this far beyond a chart, for the sake of interpolation and smaller copies of the texture."""
 DEFAULT_IRIS = np.array([0.36, 0.25, 0.17], np.float32)
@@ -27,6 +29,9 @@ GUM = np.array([0.72, 0.42, 0.40], np.float32)
 TONGUE = np.array([0.70, 0.38, 0.36], np.float32)
 MOUTH = np.array([0.52, 0.24, 0.22], np.float32)
 LASHES = np.array([0.11, 0.08, 0.065], np.float32)
+SOCKET = np.array([0.62, 0.38, 0.35], np.float32)
+PLAIN = {"teeth": ENAMEL, "gums": GUM, "gums_tongue": GUM, "lashes": LASHES}
+"""Parts of one colour: where upper and lower teeth are one part, the gaps between them are not painted."""
 
 TOOTH_WIDTHS_MM = {"upper": (8.6, 6.6, 7.6, 7.1, 6.8, 10.4, 9.8), "lower": (5.3, 5.7, 6.9, 7.0, 7.1, 11.4, 10.8)}
 """From the middle backwards: incisors, canine, premolars, molars; means of crown widths (Wheeler's Dental Anatomy)."""
@@ -43,7 +48,8 @@ def paint_parts(model: MorphableModel, texture: np.ndarray, evidence: list[Evide
     """Paints every part but the skin into the texture, with a border round its charts.
 
     Args:
-        model: the face model; parts named as in the open head.
+        model: the face model; parts named as in the open head. What has another name is painted as the inside of the
+            mouth, eye sockets as eyelids' inner side.
         texture: (size, size, 3) uint8, written to.
         evidence: the photographs, for the colour of the irises.
         seed: of the small irregularities.
@@ -54,7 +60,7 @@ def paint_parts(model: MorphableModel, texture: np.ndarray, evidence: list[Evide
     for number, (start, end) in enumerate(topology.part_faces):
         part_of_face[start:end] = number
     part_of_triangle = part_of_face[topology.triangle_face]
-    painted = [n for n, name in enumerate(topology.part_names) if name.startswith(PAINTED)]
+    painted = [n for n, name in enumerate(topology.part_names) if name != SKIN]
     others = np.flatnonzero(np.isin(part_of_triangle, painted))
     if not len(others):
         return
@@ -70,15 +76,17 @@ def paint_parts(model: MorphableModel, texture: np.ndarray, evidence: list[Evide
         place = chosen.interpolate(model.mean, topology.triangles)
         vertices = model.mean[topology.part_vertices(name)]
         if name.startswith("eyeball"):
-            colours[rows] = paint_eye(place, vertices, iris, np.random.default_rng(seed))
-        elif name.startswith("teeth"):
+            colours[rows] = paint_eye(place, *_ball(model, name), iris, np.random.default_rng(seed))
+        elif name.startswith("teeth_"):
             colours[rows] = paint_teeth(place, vertices, name.removeprefix("teeth_"))
+        elif name in PLAIN:
+            colours[rows] = PLAIN[name]
         elif name == "tongue":
             colours[rows] = _paint_tongue(place, vertices, np.random.default_rng(seed))
-        elif name == "mouth_inside":
-            colours[rows] = _paint_mouth(place, vertices)
+        elif name.startswith("eye_socket"):
+            colours[rows] = SOCKET
         else:
-            colours[rows] = LASHES
+            colours[rows] = _paint_mouth(place, vertices)
     _put(texture, texels.texel, (colours * 255 + 0.5).astype(np.uint8))
 
 
@@ -98,21 +106,27 @@ def _put(texture: np.ndarray, texel: np.ndarray, colours: np.ndarray) -> None:
     window[near] = colours[number[label[near]]]
 
 
-def paint_eye(place: np.ndarray, vertices: np.ndarray, iris: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _ball(model: MorphableModel, part: str) -> tuple[np.ndarray, float]:
+    """Centre (3,) and radius of the eyeball that a part of the mean head belongs to."""
+    centre = model.eye_centres(model.mean)[SIDES.index(part.removeprefix("eyeball_"))]
+    return centre, model.rig_of(model.mean).eyeball.radius
+
+
+def paint_eye(
+    place: np.ndarray, centre: np.ndarray, radius: float, iris: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
     """Pupil, iris with fibres and a dark rim, sclera that reddens backwards.
 
     Args:
         place: (N, 3) of the texels, on an eyeball that looks along +Z.
-        vertices: (M, 3) of that eyeball, for its middle.
+        centre: (3,) of that eyeball; radius: metres.
         iris: (3,) mean colour.
         generator: of the fibres.
 
     Returns:
         (N, 3) float32.
     """
-    centre = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
     x, y, z = (place - centre).T
-    radius = float(np.ptp(vertices[:, 1])) / 2
     share = np.hypot(x, y) / IRIS_RADIUS_M
     share = np.where(z > 0, share, 9.0)
     angle = np.arctan2(y, x)
@@ -205,8 +219,7 @@ def iris_colour(model: MorphableModel, evidence: list[Evidence]) -> np.ndarray:
                 continue
             rows, vertices = topology.part(name), topology.part_vertices(name)
             where = one.covered & (face >= rows.start) & (face < rows.stop)
-            ball = model.mean[vertices]
-            place = one.at_pixels(model.mean, where) - (ball.min(axis=0) + ball.max(axis=0)) / 2
+            place = one.at_pixels(model.mean, where) - _ball(model, name)[0]
             share = np.hypot(place[:, 0], place[:, 1]) / IRIS_RADIUS_M
             ring = (share > PUPIL_SHARE + 0.05) & (share < 0.85) & (place[:, 2] > 0)
             if ring.sum() < 12:

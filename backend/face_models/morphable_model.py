@@ -11,6 +11,9 @@ from functools import cached_property
 
 import numpy as np
 
+from backend.code_measurement import CodeMeasurement
+from backend.lid_rig import LidRig
+
 
 @dataclass(frozen=True)
 class Licence:
@@ -201,6 +204,14 @@ class MorphableModel(ABC):
         """The shape keys of the person whose neutral head (V, 3) this is."""
 
     @abstractmethod
+    def eye_centres(self, vertices: np.ndarray) -> np.ndarray:
+        """Centres of the eyeballs of a neutral head (V, 3), subject's left first: (2, 3) metres."""
+
+    @abstractmethod
+    def rig_of(self, neutral: np.ndarray) -> LidRig:
+        """The lids of the person whose neutral head (V, 3) this is."""
+
+    @abstractmethod
     def landmarks68(self, vertices: np.ndarray) -> np.ndarray:
         """The 68 points in the order of iBUG 300-W: (..., V, 3) to (..., 68, 3), metres."""
 
@@ -210,6 +221,10 @@ class MorphableModel(ABC):
         The landmark calibrations are made for the open head; this is how they serve every other model.
         """
         return points, np.ones(len(points.vertices))
+
+    def own_measurement(self, measured: CodeMeasurement) -> CodeMeasurement:
+        """What a network that learnt on the open head says, in this model's codes."""
+        return measured
 
     def shape(self, identity: np.ndarray) -> np.ndarray:
         """Mean and identity modes alone, (V, 3) float32: linear, eyes not yet fitted, not recentred."""

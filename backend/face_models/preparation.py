@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 from backend.errors import UsageError
 from backend.face_models.deformation_transfer import TransferSource, transfer_keys
 from backend.face_models.eyes import eye_colour_masks, fit_sphere
+from backend.face_models.identity_map import identity_map
 from backend.face_models.lid_keys import BLINK_CORRECTIVES
 from backend.face_models.lid_margins import margin_loop
 from backend.face_models.model_arrays import ContourLandmarks, ModelArrays, Skinning
@@ -120,6 +121,13 @@ def prepare(arrays: ModelArrays, progress: Progress | None = None) -> Registered
         fused_centres=eyes.fused_centres,
         place=place,
         trust=trust,
+        identity_from_open_head=identity_map(
+            open_head.identity_basis,
+            identity,
+            registration.place,
+            registration.trust,
+            registration.similarity_scale * _rotation_between(open_head.mean.astype(np.float64), registration.warped),
+        ),
         albedo=arrays.albedo if arrays.albedo is None else _albedo(arrays, kept),
         skinning=_skinning(arrays.skinning, kept.index),
         contour=_contour(arrays.contour, kept),

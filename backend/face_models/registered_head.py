@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from backend.code_measurement import CodeMeasurement
 from backend.errors import UsageError
 from backend.face_models.albedo import AlbedoBasis
 from backend.face_models.eyes import fit_sphere, with_turning_eyeballs
+from backend.face_models.identity_map import carried_measurement
 from backend.face_models.lid_keys import BLINK_CORRECTIVES, keys_of_lids, with_own_lids
 from backend.face_models.model_arrays import ContourLandmarks, Skinning
 from backend.face_models.morphable_model import KeyOffsets, Licence, MorphableModel, SurfacePoints, Topology
@@ -42,6 +44,7 @@ class RegisteredHead(MorphableModel):
         fused_centres: of models whose lids and eyes are one surface: (2, 3) metres from the mean of the eye's vertices
             to the centre of the ball behind it, left first. None for others.
         place: for every vertex of the open head the point of this model that it became; trust: (S,) float32 in [0, 1].
+        identity_from_open_head: (K, S) float32, see `identity_map`.
         points68: the 68 landmarks; points478: MediaPipe's points as seen from the front.
         contour: the model's own sliding points of the jaw, where it has them.
         albedo: linear colours; None where the model has none.
@@ -60,6 +63,7 @@ class RegisteredHead(MorphableModel):
     fused_centres: np.ndarray | None = None
     place: SurfacePoints | None = None
     trust: np.ndarray | None = None
+    identity_from_open_head: np.ndarray | None = None
     points68: SurfacePoints | None = None
     points478: SurfacePoints | None = None
     contour: ContourLandmarks | None = None
@@ -130,6 +134,9 @@ class RegisteredHead(MorphableModel):
         """MediaPipe's 478 points as they sit in a frontal view: (..., V, 3) to (..., 478, 3), metres."""
         return self.points478.apply(vertices)
 
+    def own_measurement(self, measured: CodeMeasurement) -> CodeMeasurement:
+        return carried_measurement(measured, self.identity_from_open_head)
+
     def from_open_head(self, points: SurfacePoints) -> tuple[SurfacePoints, np.ndarray]:
         corners, shares = self.place.vertices[points.vertices], self.place.barycentric[points.vertices]
         count = len(points.vertices)
@@ -155,6 +162,7 @@ class RegisteredHead(MorphableModel):
             "key_index": self.stored_keys.index,
             "key_offset": self.stored_keys.offset,
             "trust": self.trust,
+            "identity_from_open_head": self.identity_from_open_head,
             **self.rig.to_arrays(),
         }
         for name in ("place", "points68", "points478"):
@@ -250,6 +258,7 @@ class RegisteredHead(MorphableModel):
             fused_centres=get("fused_centres"),
             place=_points(arrays, "place"),
             trust=arrays["trust"],
+            identity_from_open_head=arrays["identity_from_open_head"],
             points68=_points(arrays, "points68"),
             points478=_points(arrays, "points478"),
             contour=contour,

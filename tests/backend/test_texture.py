@@ -246,9 +246,8 @@ def evidence_shows(evidence, part, shape):
 def test_an_eye_has_a_black_pupil_a_coloured_iris_with_a_dark_rim_and_a_light_sclera():
     angle = np.linspace(0, np.pi, 400)
     ball = 0.012 * np.stack([np.sin(angle), 0 * angle, np.cos(angle)], axis=1)
-    poles = 0.012 * np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]])
     iris = np.array([0.3, 0.4, 0.6], np.float32)
-    colours = paint_eye(ball, poles, iris, np.random.default_rng(0))
+    colours = paint_eye(ball, np.zeros(3), 0.012, iris, np.random.default_rng(0))
     radius = np.where(ball[:, 2] > 0, ball[:, 0], 1) * 1000
     assert colours[radius < 1.5].max() < 0.1
     middle = colours[(radius > 2.8) & (radius < 4.4)].mean(axis=0)
