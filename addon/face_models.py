@@ -128,17 +128,19 @@ def named(name: str, models: Sequence[Asset]) -> Asset | None:
     return next((model for model in models if model.name == name), None)
 
 
-def why_not(name: str, models: Sequence[Asset], for_sale: bool) -> str:
+def why_not(name: str, models: Sequence[Asset], for_sale: bool, others: Sequence[Asset] = ()) -> str:
     """Why a head cannot be made from a face model, in a sentence; "" where it can.
 
     Args:
         name: of the face model.
         models: those that are installed.
         for_sale: the person sells what they make.
+        others: what else is known of, for the label.
     """
     model = named(name, models)
     if model is None:
-        return f"The face model {name} is not installed here. Add it in the preferences, or choose another one."
+        label = absent.label if (absent := named(name, others)) else name
+        return f"The face model {label} is not installed here. Add it in the preferences, or choose another one."
     if for_sale and not model.commercial:
         return (
             f"Heads made from {model.label} may not be sold, and the preferences say that your work is. Choose "

@@ -44,11 +44,11 @@ class LIFEMASK_PG_photograph(bpy.types.PropertyGroup):
 
 
 @functools.lru_cache(maxsize=64)  # Blender reads the strings of a dynamic list later: somebody has to keep them
-def _items(models: tuple[Asset, ...], chosen: str) -> list[tuple[str, str, str, str, int]]:
+def _items(models: tuple[Asset, ...], chosen: str, label: str = "") -> list[tuple[str, str, str, str, int]]:
     """The choices as Blender takes them: the installed models, and what is chosen where that is not installed."""
     items = [(model.name, model.label, model.licence_in_words, "NONE") for model in models]
     if named(chosen, models) is None:
-        items.append((chosen, chosen, "Not installed here: add it in the preferences of Lifemask", "ERROR"))
+        items.append((chosen, label or chosen, "Not installed here: add it in the preferences of Lifemask", "ERROR"))
     return [(*item, _number(item[0])) for item in items]
 
 
@@ -65,7 +65,9 @@ def _name_in(settings) -> str:
 
 
 def _choices(settings, context) -> list[tuple[str, str, str, str, int]]:
-    return _items(session.face_models, _name_in(settings))
+    chosen = _name_in(settings)
+    absent = named(chosen, session.assets or ())
+    return _items(session.face_models, chosen, absent.label if absent else "")
 
 
 def _number_of(settings) -> int:
@@ -126,7 +128,8 @@ def face_model_of(scene: bpy.types.Scene) -> Asset | None:
 
 def why_no_head(scene: bpy.types.Scene) -> str:
     """Why no head can be made from the face model that is chosen, in a sentence; "" where one can."""
-    return why_not(scene.lifemask.face_model_name, session.face_models, session.settings.for_sale)
+    name, models = scene.lifemask.face_model_name, session.face_models
+    return why_not(name, models, session.settings.for_sale, session.assets or ())
 
 
 CLASSES = (LIFEMASK_PG_photograph, LIFEMASK_PG_scene)

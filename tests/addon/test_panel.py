@@ -265,7 +265,7 @@ def test_the_panel_says_what_may_not_be_sold_and_stops_where_work_is_sold(models
     assert "For research only." in free["texts"] and "Heads made from it may not be sold." in words(free)
     assert button(free, "lifemask.reconstruct")["enabled"]
     assert "FLAME 2023 may not be sold" in words(sold) and not button(sold, "lifemask.reconstruct")["enabled"]
-    assert "face model bfm2009 is not installed" in words(missing)
+    assert "face model Basel Face Model 2009 is not installed" in words(missing)
     assert not button(missing, "lifemask.reconstruct")["enabled"]
     assert "lifemask.show_preferences" in buttons(missing)
 
