@@ -83,6 +83,58 @@ def faces_of_vertices(faces: np.ndarray, vertices: int, columns: int = 8) -> np.
     return result
 
 
+def write_bfm_sources(
+    folder: Path, basel: int = 90, with_expressions: int = 70, front: int = 40, seed: int = 0
+) -> Path:
+    """The six files that a `BFM_model_front.mat` is made of, with random content.
+
+    Args:
+        folder: to write into.
+        basel, with_expressions, front: how many vertices; 53,490, 53,215 and 35,709 in the real files.
+        seed: of the content.
+    """
+    generator = np.random.default_rng(seed)
+
+    def numbers(*shape: int, scale: float = 1.0) -> np.ndarray:
+        return generator.normal(scale=scale, size=shape).astype(np.float32)
+
+    disc = generator.normal(size=(front, 2))
+    faces = Delaunay(disc).simplices.astype(np.int64)
+    eigenvalues = {f"{kind}EV": 1 + np.abs(numbers(199, 1, scale=1e5)) for kind in ("shape", "tex")}
+    savemat(
+        folder / "01_MorphableModel.mat",
+        {
+            "shapePC": numbers(3 * basel, 199, scale=0.01),
+            "texPC": numbers(3 * basel, 199, scale=0.01),
+            **eigenvalues,
+            "shapeMU": numbers(3 * basel, 1, scale=5e4),
+            "texMU": 120 + numbers(3 * basel, 1, scale=20),
+        },
+        do_compression=True,
+    )
+    with (folder / "Exp_Pca.bin").open("wb") as file:
+        file.write(struct.pack("<i", 79))
+        numbers(3 * with_expressions, scale=1e3).tofile(file)
+        numbers(79, 3 * with_expressions).tofile(file)
+    np.savetxt(folder / "std_exp.txt", np.abs(numbers(79, scale=1e4)))
+    chosen = 1 + generator.permutation(with_expressions)[:front]
+    savemat(folder / "BFM_front_idx.mat", {"idx": chosen.astype(np.int32)[:, None]})
+    kept = 1 + np.sort(generator.permutation(basel)[:with_expressions])
+    savemat(folder / "BFM_exp_idx.mat", {"trimIndex": kept.astype(np.int32)[:, None]})
+    savemat(
+        folder / "facemodel_info.mat",
+        {
+            "tri": (faces + 1).astype(np.float32),
+            "point_buf": faces_of_vertices(faces, front) + 1,
+            "tri_mask2": (faces[::2] + 1).astype(np.float32),
+            "keypoints": generator.integers(1, front + 1, (1, 68)).astype(np.float32),
+            "frontmask2_idx": np.arange(1, front // 2)[:, None],
+            "skinmask": generator.integers(0, 2, (1, front)).astype(np.float32),
+        },
+    )
+    return folder
+
+
 class ChumpyArray:
     """What chumpy's `Ch` puts in a pickle."""
 

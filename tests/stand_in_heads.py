@@ -540,7 +540,10 @@ class _Scan:
             raise ValueError(f"There are {len(grid)} places in the grid for {missing} vertices.")
         grid = generator.permutation(grid)[:missing]
         plane = np.concatenate([taken, grid])
-        corners, shares = self.hit(plane)
+        seen = np.concatenate(
+            [rim, self._lip(upper, 1), self._lip(lower, -1), plane[len(rim) + len(upper) + len(lower) :]]
+        )
+        corners, shares = self.hit(seen)
         numbers = np.cumsum([0, len(rim), len(upper), len(lower), len(placed), len(margins)])
         corners[numbers[3] : numbers[4]] = marks
         shares[numbers[3] : numbers[4]] = marks_shares
@@ -570,6 +573,26 @@ class _Scan:
         radius = np.concatenate([(np.linalg.norm(jaw, axis=1) * beyond)[::2], [1.3, 1.12, 1.05, 1.12, 1.3]])
         angle, radius = np.append(angle, angle[0] + 2 * np.pi), np.append(radius, radius[0])
         return CubicSpline(angle, radius, bc_type="periodic")(turn)
+
+    def _lip(self, line: np.ndarray, upwards: int) -> np.ndarray:
+        """Where rays (N, 2) at the slit go to meet the upper lip (1) or the lower one (-1), not what is between."""
+        step = SCAN_RADIANS / SCAN_SIZE
+        result = line.copy()
+        for place in result:
+            around = place[1] + np.arange(-40, 41) * step
+            ray = np.stack([np.full(len(around), place[0]), around], axis=1)
+            corners, shares = self.hit(ray)
+            lowered = np.where(self.meets(ray), (self.lowered[corners] * shares).sum(axis=1), np.nan)
+            middle = (np.nanmin(lowered) + np.nanmax(lowered)) / 2
+            fits = (lowered < middle) if upwards > 0 else (lowered > middle)
+            beyond = np.flatnonzero(fits & (upwards * (around - place[1]) >= 0))
+            place[1] = around[beyond[np.abs(around[beyond] - place[1]).argmin()]]
+        return result
+
+    def meets(self, plane: np.ndarray) -> np.ndarray:
+        """(N,) bool: whether rays (N, 2) meet anything."""
+        column, row = np.floor(self._pixels(plane)).astype(np.int64).T
+        return self.seen[row, column] >= 0
 
     def _lip_line(self) -> np.ndarray:
         """(N, 2): where the lips meet, from corner to corner; an opening jaw moves what lies under it and not above."""

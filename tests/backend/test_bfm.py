@@ -7,8 +7,10 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from backend.errors import UsageError
-from backend.face_models.bfm import read_bfm_front
+from backend.face_models.bfm import bfm_arrays, linear_of_bytes, read_bfm_front
+from backend.lid_rig import boundary_loops
 from tests.face_model_files import BFM_VERTICES, write_bfm_front
+from tests.stand_in_heads import write_bfm_head
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +132,45 @@ def test_the_full_model_is_told_what_to_make_of_it(path: Path, tmp_path: Path):
     savemat(full, {"shapePC": np.zeros((6, 2)), "texPC": np.zeros((6, 2))})
     with pytest.raises(UsageError, match="give the folder it lies in"):
         read_bfm_front(full)
+
+
+def test_arrays_hold_one_surface_with_its_landmarks(path: Path):
+    arrays, model = bfm_arrays(path), read_bfm_front(path)
+    assert (arrays.name, arrays.metres_per_unit, arrays.licence.commercial) == ("bfm2009", 0.1, False)
+    assert arrays.identity_basis.shape == (80, 2500, 3) and arrays.expression_basis.shape == (64, 2500, 3)
+    assert (arrays.faces[:, 3] == -1).all() and list(arrays.part_faces) == ["skin"]
+    np.testing.assert_array_equal(arrays.faces[:, :3], model.faces)
+    np.testing.assert_array_equal(arrays.landmarks68.apply(arrays.mean), model.mean[model.landmarks68])
+    assert arrays.skinning is None and arrays.contour is None and arrays.uv is None
+
+
+def test_linear_colours_change_as_the_bytes_do(path: Path):
+    """Against the exact way from bytes to linear light, one colour at a time."""
+
+    def linear(byte: float) -> float:
+        share = byte / 255
+        return share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4
+
+    arrays, content = bfm_arrays(path), loadmat(path)
+    for vertex, channel, component in ((0, 0, 0), (7, 1, 3), (2499, 2, 79)):
+        byte, step = content["meantex"][0, 3 * vertex + channel], content["texBase"][3 * vertex + channel, component]
+        assert arrays.albedo.mean[vertex, channel] == pytest.approx(linear(byte), rel=1e-5)
+        small = (linear(byte + 0.01 * step) - linear(byte - 0.01 * step)) / 0.02
+        assert arrays.albedo.basis[component, vertex, channel] == pytest.approx(small, rel=1e-3, abs=1e-9)
+    mean, slope = linear_of_bytes(np.array([-5.0, 0.0, 5.0, 255.0, 300.0]))
+    np.testing.assert_allclose(mean, [0, 0, 5 / 255 / 12.92, 1, 1], rtol=1e-6)
+    assert (slope > 0).all()
+
+
+def test_the_face_of_a_person_has_the_topology_of_the_real_file(tmp_path: Path):
+    """One surface with an outer edge and a slit between the lips; the jaw's uppermost landmarks on the edge."""
+    arrays = bfm_arrays(write_bfm_head(tmp_path))
+    loops = boundary_loops(arrays.faces)
+    assert len(loops) == 2 and len(np.unique(arrays.faces[:, :3])) == len(arrays.mean) == 9000
+    places = arrays.landmarks68.vertices[:, 0]
+    assert np.isin(places[[0, 1, 15, 16]], loops[0]).all() and np.isin(places[60:], loops[1]).all()
+    lips = arrays.mean[loops[1]]
+    assert np.ptp(lips[:, 0]) > 0.035 and np.ptp(lips[:, 1]) < 0.01
+    corner, nose, chin = arrays.landmarks68.apply(arrays.mean)[[36, 30, 8]]
+    assert corner[0] < 0 and nose[2] > chin[2] and corner[1] > nose[1] > chin[1], "the subject's right is -X"
+    assert 0.1 < arrays.albedo.mean.mean() < 0.5
