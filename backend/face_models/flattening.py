@@ -22,10 +22,11 @@ logger = logging.getLogger(__name__)
 ITERATIONS = 700
 HISTORY = 20
 CURVE_POINTS = 8192
-STAGE_ITERATIONS, STAGE_STRETCH = 12, 5.0
-FILL_WEIGHT = 0.02
+STAGE_ITERATIONS, STAGE_STRETCH, STAGE_ENERGY = 12, 5.0, 15.0
+FILL_WEIGHT, BAND_WEIGHT = 0.02, 4.0
 REWEIGHTINGS = 40
 LEAST_START_AREA, LEAST_TRIANGLE = 1e-3, 1e-9  # of the median triangle, where there are quads and where not
+REACH_SLACK = 1.05  # steps that go further than this much of what is allowed are not tried
 LEAST_LENGTH = 1e-3  # of the mean edge: shorter ones are taken to be as long
 
 
@@ -68,7 +69,7 @@ class Disc:
         middle: (M,) int64, vertices on the middle line that are not on the rim; none if the disc is whole.
         holes: loops of vertices to be closed, walked with the disc on the left; a path from middle line to middle
             line is closed on that line.
-        band: (B, 3) int64, triangles between the faces and a rim that lies beyond them; their shape hardly counts.
+        band: (B, 3) int64, triangles between the faces and a rim beyond them; they want to stay as they begin.
         pairs: (P, 2) int64, places in `rim` that stay where they begin, mirror images of each other; one twice stays
             on the middle line. Of a whole disc only; the rim's first vertex always stays.
     """
@@ -84,7 +85,12 @@ class Disc:
 
 
 def flatten(
-    disc: Disc, curve: Curve, iterations: int = ITERATIONS, reweightings: int = REWEIGHTINGS, stages: int = 0
+    disc: Disc,
+    curve: Curve,
+    iterations: int = ITERATIONS,
+    reweightings: int = REWEIGHTINGS,
+    stages: int = 0,
+    enough: float = 0.0,
 ) -> np.ndarray:
     """Texture coordinates of the disc or half disc: (N, 2) float64, a half's middle line at the curve's centre.
 
@@ -93,6 +99,7 @@ def flatten(
         stages: how often, at most, the descent first heads for shapes between those it has and the true ones; it gets
             stuck without, where the embedding has squashed a few triangles (Liu et al., Progressive
             Parameterizations, SIGGRAPH 2018).
+        enough: the descent ends where iterations gain less than this share of the energy each.
 
     Raises:
         ValueError: the disc cannot be laid flat (Tutte's embedding has a fold: the mesh is no disc).
@@ -116,28 +123,34 @@ def flatten(
     rest, area = rest * fit, area * fit**2
     filler_rest = np.stack([start[fillers[:, k]] - start[fillers[:, 0]] for k in (1, 2)], axis=2)
     rest = np.concatenate([rest, filler_rest])
-    weight = np.concatenate([area, FILL_WEIGHT * np.abs(np.linalg.det(filler_rest)) / 2])
+    counts = np.repeat([FILL_WEIGHT, BAND_WEIGHT], [len(fans), len(disc.band)])
+    weight = np.concatenate([area, counts * np.abs(np.linalg.det(filler_rest)) / 2])
     weight = weight / weight.sum()
     cells = np.concatenate([corner, fillers])
     staying = np.concatenate([[0], disc.pairs.ravel()] + ([] if whole else [[len(disc.rim) - 1]]))
     moving = np.setdiff1d(np.arange(len(disc.rim)), staying)
     places = _Places(count + extra, table, curve.centre[0], disc.rim, parameter, moving, middle, free)
     values = places.values(start)
-    first = last = _Stretch(cells, rest, weight, count + extra)(start)[0]
+    true_energy = _Stretch(cells, rest, weight, count + extra)
+    first = last = true_energy(start)[0]
     if not np.isfinite(first):
         raise ValueError("This mesh cannot be laid flat: its first embedding has a fold.")
     for stage in range(stages + 1):
-        nearer = rest if stage == stages else _between(places.uv(values)[cells], rest)
+        last_stage = stage == stages or true_energy(places.uv(values))[0] < STAGE_ENERGY
+        nearer = rest if last_stage else _between(places.uv(values)[cells], rest)
         stretch = _Stretch(cells, nearer, weight, count + extra)
 
         def energy(values: np.ndarray, stretch: _Stretch = stretch) -> tuple[float, np.ndarray | None]:
             value, gradient = stretch(places.uv(values))
             return value, None if gradient is None else places.pulled_back(values, gradient)
 
+        def reach(values: np.ndarray, direction: np.ndarray, stretch: _Stretch = stretch) -> float:
+            return stretch.reach(places.uv(values), places.pushed(values, direction))
+
         smooth = places.inverse(_stiffness(cells, nearer, weight, count + extra))
-        at_true_shapes = nearer is rest
-        values, last = minimise(energy, values, iterations if at_true_shapes else STAGE_ITERATIONS, smooth)
-        if at_true_shapes:
+        at_most = iterations if nearer is rest else STAGE_ITERATIONS
+        values, last = minimise(energy, values, at_most, smooth, reach, enough)
+        if nearer is rest:
             break
     logger.info("Laid %d faces flat: distortion %.2f, then %.3f (4 is none).", len(disc.faces), first, last)
     return places.uv(values)[:count]
@@ -199,6 +212,16 @@ class _Places:
         along = (slope * gradient[self.rim]).sum(axis=1)[self.moving]
         return np.concatenate([along, gradient[self.middle, 1], gradient[self.free].ravel()])
 
+    def pushed(self, values: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        """(total, 2): how the places begin to move when the values do."""
+        slide, result = np.zeros(len(self.rim)), np.zeros((self.total, 2))
+        slide[self.moving] = direction[: len(self.moving)]
+        result[self.rim] = _on_curve(self.table, self._slide(values))[1] * slide[:, None]
+        rest = direction[len(self.moving) :]
+        result[self.middle, 1] = rest[: len(self.middle)]
+        result[self.free] = rest[len(self.middle) :].reshape(-1, 2)
+        return result
+
     def inverse(self, stiffness: sparse.csr_matrix) -> Callable[[np.ndarray], np.ndarray]:
         """A guess of the inverse Hessian: each direction by itself, the rim apart from the rest."""
         rim = self.rim[self.moving]
@@ -259,7 +282,7 @@ class _Stretch:
     def __call__(self, uv: np.ndarray) -> tuple[float, np.ndarray | None]:
         """The energy at places (total, 2) and its gradient (total, 2); infinity and None where a triangle flips."""
         first, second = self.along @ uv, self.across @ uv  # (T, 2) each: J's columns
-        determinant = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
+        determinant = _cross(first, second)
         if not determinant.min() > 0:
             return np.inf, None
         square = (first**2).sum(axis=1) + (second**2).sum(axis=1)
@@ -271,18 +294,34 @@ class _Stretch:
         by_second = pull * second - push * np.stack([-first[:, 1], first[:, 0]], axis=1)
         return value, self.along_back @ by_first + self.across_back @ by_second
 
+    def reach(self, uv: np.ndarray, way: np.ndarray) -> float:
+        """How far places (total, 2) can go a way (total, 2) until the first triangle has no area left."""
+        first, second, first_way, second_way = self.along @ uv, self.across @ uv, self.along @ way, self.across @ way
+        bend, slope, now = (
+            _cross(first_way, second_way),
+            _cross(first, second_way) + _cross(first_way, second),
+            _cross(first, second),
+        )
+        root = np.sqrt(np.maximum(slope**2 - 4 * bend * now, 0))
+        ends = (slope**2 >= 4 * bend * now) & (root > slope)
+        return float((2 * now[ends] / (root - slope)[ends]).min(initial=np.inf))
+
 
 def minimise(
     energy: Callable[[np.ndarray], tuple[float, np.ndarray | None]],
     start: np.ndarray,
     iterations: int,
     smooth: Callable[[np.ndarray], np.ndarray],
+    reach: Callable[[np.ndarray, np.ndarray], float],
+    enough: float,
 ) -> tuple[np.ndarray, float]:
     """L-BFGS with a backtracking line search that takes infinity for "not allowed".
 
     Args:
         energy: gives a value and its gradient.
         smooth: a guess of the inverse Hessian, applied to a gradient.
+        reach: about how far one can go from a point in a direction before it is not allowed.
+        enough: end where HISTORY iterations gain less than this share of the energy each.
 
     Returns:
         the lowest point found and its energy.
@@ -290,6 +329,7 @@ def minimise(
     position = start
     value, gradient = energy(position)
     history: deque = deque(maxlen=HISTORY)
+    earlier = deque([np.inf] * HISTORY, maxlen=HISTORY)
     for _ in range(iterations):
         direction = -_two_loops(gradient, history, smooth)
         slope = float(direction @ gradient)
@@ -297,12 +337,17 @@ def minimise(
             history.clear()
             direction = -smooth(gradient)
             slope = float(direction @ gradient)
-        step = 1.0
+        step, limit = 1.0, np.inf
         for _ in range(40):
+            if step > REACH_SLACK * limit:
+                step /= 2
+                continue
             there = position + step * direction
             found, turned = energy(there)
             if found <= value + 1e-4 * step * slope:
                 break
+            if found == np.inf and limit == np.inf:
+                limit = reach(position, direction)
             step /= 2
         else:
             if not history:
@@ -316,6 +361,9 @@ def minimise(
         position, gradient, value = there, turned, found
         if gained < 1e-10 * value and np.abs(gradient).max() < 1e-6:
             break
+        if earlier[0] - value < enough * HISTORY * value:
+            break
+        earlier.append(value)
     return position, value
 
 
@@ -471,5 +519,9 @@ def _rest_shapes(triangles: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 def triangle_area(triangles: np.ndarray) -> np.ndarray:
     """(T,) twice the areas of flat triangles (T, 3, 2), positive counter-clockwise."""
-    one, other = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
+    return _cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+
+
+def _cross(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(N,) from (N, 2) each: the determinant of the two."""
     return one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]

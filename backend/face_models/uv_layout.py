@@ -26,11 +26,9 @@ STRIPS = (0.11, 0.16, 0.22)
 LEAST_ISLAND = 0.008
 """Width of the smallest island, of the square's side."""
 EYEBALL_WIDTH, REAR_WIDTH, WIDEST_ISLAND = 0.1, 0.03, 0.2
-ITERATIONS, ISLAND_ITERATIONS, REWEIGHTINGS, STAGES = 250, 80, 25, 15
+ITERATIONS, ISLAND_ITERATIONS, REWEIGHTINGS, STAGES, ENOUGH = 400, 80, 12, 15, 2e-5
 NO_PAIRS = np.zeros((0, 2), np.int64)
 SKIN_POWER, ISLAND_POWER = 8.0, 3.0
-BAND_WIDTH = 0.02
-"""Of the band between a piece's edge and the curve, of the piece's length: only the direction counts."""
 REAR_SIZE = 0.12
 """Size of the back of the head in the map, relative to the face."""
 FACE_CENTRE = (0.0, -0.022, 0.0)
@@ -42,7 +40,7 @@ FADE = (0.9, 1.4)
 HIDDEN_SIZE = 0.15
 OPEN_SHARE = 0.2
 """A vertex that is seen from this share of all directions is not hidden at all; on a convex head it is about half."""
-DIRECTIONS = 60
+DIRECTIONS = 40
 SIZE_SMOOTHING = 8
 MIDDLE_METRES = 0.004
 """The cut up the back of the head strays this far from the middle at twice the cost."""
@@ -322,7 +320,8 @@ def _sizes(mean: np.ndarray, skin: _Piece, seed_points: np.ndarray | None) -> np
         reach = cKDTree(np.asarray(seed_points, np.float64)).query(points)[0] / SEED_REACH_METRES
     fall = np.clip((reach - FADE[0]) / (FADE[1] - FADE[0]), 0, 1)
     size = 1 - (1 - REAR_SIZE) * fall**2 * (3 - 2 * fall)
-    seen = _openness(mean)[skin.vertices]
+    mirrored = mean * [-1.0, 1.0, 1.0]
+    seen = ((_openness(mean) + _openness(mirrored)) / 2)[skin.vertices]  # symmetric where the mesh is
     size *= HIDDEN_SIZE + (1 - HIDDEN_SIZE) * np.clip(seen / OPEN_SHARE, 0, 1)
     ends = np.unique(np.sort(_half_edges(skin.corners)[:, :2], axis=1), axis=0)
     ones = np.ones(2 * len(ends))
@@ -366,12 +365,15 @@ def _lay(
     rim, *holes = piece.loops
     count, outer = len(points), len(points) + np.arange(len(rim))
     after, outer_after = np.roll(rim, -1), np.roll(outer, -1)
-    band = np.concatenate([np.stack([rim, outer, outer_after], 1), np.stack([rim, outer_after, after], 1)])
+    rising = (np.arange(len(rim)) < len(rim) / 2)[:, None]  # diagonals that are mirror images, too
+    one = np.where(rising, np.stack([rim, outer, outer_after], 1), np.stack([rim, outer, after], 1))
+    other = np.where(rising, np.stack([rim, outer_after, after], 1), np.stack([after, outer, outer_after], 1))
+    band = np.concatenate([one, other])
     vertices, sizes = np.concatenate([points, points[rim]]), np.concatenate([size, size[rim]])
     for faces in (piece.corners, _split(piece.corners)):
         disc = Disc(faces, vertices, sizes, outer, np.zeros(0, np.int64), holes, band, pairs)
         try:
-            return flatten(disc, curve, iterations, REWEIGHTINGS, STAGES)[:count]
+            return flatten(disc, curve, iterations, REWEIGHTINGS, STAGES, ENOUGH)[:count]
         except ValueError:
             # quads may start folded along one diagonal: then only the one they are split along counts
             if (faces[:, 3] < 0).all():
