@@ -38,3 +38,40 @@ def blender_python() -> Callable[[str], Path]:
         pytest.skip(reason)
 
     return interpreter
+
+
+@pytest.fixture(scope="session")
+def prepared_flame(tmp_path_factory) -> Path:
+    """A head in FLAME's format, prepared: eyeballs of their own, joints, no texture coordinates."""
+    from backend.face_models.flame import flame_arrays
+    from tests.stand_in_heads import write_flame_head
+
+    folder = tmp_path_factory.mktemp("flame")
+    return _prepared(flame_arrays(write_flame_head(folder / "generic_model.pkl")), folder)
+
+
+@pytest.fixture(scope="session")
+def prepared_bfm(tmp_path_factory) -> Path:
+    """A face in the Basel Face Model's format, prepared: one surface, lids and eyes grown together."""
+    from backend.face_models.bfm import bfm_arrays
+    from tests.stand_in_heads import write_bfm_head
+
+    folder = tmp_path_factory.mktemp("bfm")
+    return _prepared(bfm_arrays(write_bfm_head(folder / "BFM_model_front.mat")), folder)
+
+
+@pytest.fixture(scope="session")
+def prepared_ict(tmp_path_factory, data_folder) -> Path:
+    """ICT-FaceKit, the real one, prepared: shape keys of its own, eyeballs that are no balls."""
+    from backend.face_models.ict_files import ict_arrays
+
+    return _prepared(ict_arrays(data_folder / "face_models/ict_facekit.npz"), tmp_path_factory.mktemp("ict"))
+
+
+def _prepared(arrays, folder: Path) -> Path:
+    """The file of a prepared model."""
+    from backend.face_models.preparation import prepare
+
+    path = folder / f"{arrays.name}.npz"
+    prepare(arrays).save(path)
+    return path

@@ -77,8 +77,10 @@ def embed_points(
     row, column = np.nonzero(face >= 0)
     corners, weights = [], []
     for x, y in points:
-        nearest = np.argmin((column + 0.5 - x) ** 2 + (row + 0.5 - y) ** 2)
-        r, c = row[nearest], column[nearest]
+        r, c = int(np.clip(y, 0, len(face) - 1)), int(np.clip(x, 0, face.shape[1] - 1))
+        if face[r, c] < 0:
+            nearest = np.argmin((column + 0.5 - x) ** 2 + (row + 0.5 - y) ** 2)
+            r, c = row[nearest], column[nearest]
         triangle = triangles[face[r, c]]
         weight = _barycentric(np.array([x, y]), camera, vertices[triangle])
         if weight.min() < -0.05:
