@@ -32,6 +32,8 @@ OCCLUDER_SHARE = 0.12
 LARGEST_HIDDEN_SHARE = 0.28
 WORN_OPENNESS = 0.85
 """Of hair and glasses to the light from everywhere."""
+MOUTH_PART, MOUTH_GLOSS = 2, 0.6
+"""Number and gloss of the part that stands for the inside of a mouth."""
 ALIGNED_SCALE_JITTER = 0.10
 ALIGNED_SHIFT_JITTER = 0.045
 ALIGNED_ROLL_DEGREES = 10.0
@@ -76,6 +78,9 @@ class SyntheticPeople:
         self.model = load_face_model(face_model)
         self._laid = OpenHeadOn(self.model)
         self._recesses = Recesses(self.model, openness_of(self.model))
+        self._borrowed_mouth = None
+        if len(self._laid.mouth):
+            self._borrowed_mouth = Recesses(self._laid.head, np.ones(len(self._laid.head.mean), np.float32))
         self._parsing = FaceParsing(self._laid)
         self._people = PersonMaker(self._laid, TEXELS if size > SMALL_PICTURE else SMALL_TEXELS)
         self._person: Person | None = None
@@ -136,7 +141,7 @@ class SyntheticPeople:
         background = random_background(generator, self.size, self.size)
         linear = rendering.colour + (1.0 - rendering.alpha[..., None]) * background
         points478 = model.landmarks478(vertices)
-        parsing = self._parsing.of(rendering)
+        parsing = self._parsing.of(rendering, MOUTH_PART if len(self._laid.mouth) else None)
         linear, hidden, occluder = _something_in_front(linear, parsing > 0, camera.project(points478), generator)
         image = photograph(linear, generator)
         light = nearest_harmonic(rendering.skin_normals, rendering.skin_light, lighting.harmonic())
@@ -182,12 +187,15 @@ class SyntheticPeople:
         unused = np.zeros((len(vertices), 3), np.float32)  # the texture has colours and gloss
         head = Part(vertices, triangles, unused, unused[:, 0], openness, closed=True, skin=True)
         laid = self._laid
-        below, triangles, colours, away = posed(
-            person.shoulders, laid.head, laid.vertices(vertices), person.neck_colour, turn
-        )
+        on_head = laid.vertices(vertices)
+        below, triangles, colours, away = posed(person.shoulders, laid.head, on_head, person.neck_colour, turn)
         dark = float(openness[laid.rim].mean())
         body = Part(below, triangles, colours, 0.3 - 0.2 * away, dark + (0.9 - dark) * away, closed=False, skin=True)
         parts = [head, body]
+        if len(laid.mouth):
+            light = self._borrowed_mouth.openness(on_head)
+            wet = np.full(len(on_head), MOUTH_GLOSS, np.float32)
+            parts.append(Part(on_head, laid.mouth, person.head_colours, wet, light, closed=True, skin=False))
         for worn in person.attachments:
             if worn.opacity >= 1.0:
                 all_of_it = np.ones(len(worn.vertices), np.float32)

@@ -78,6 +78,7 @@ class FaceParsing:
                 of_corner[part == number] = label["mouth"]
         self._of_corner = of_corner[laid.triangle, laid.corner][laid.drawn]
         self._brows = self._paint_brows(model)
+        self._mouth = label["mouth"]
         self._brow_label = np.array([0, label["left_brow"], label["right_brow"]], np.uint8)
         self._skin = label["skin"]
 
@@ -96,10 +97,19 @@ class FaceParsing:
             cv2.fillPoly(drawn, [np.round(pixels).astype(np.int32)], float(number))
         return drawn
 
-    def of(self, rendering: Rendering) -> np.ndarray:
-        """(H, W) uint8, index in `PARSING_CLASSES`, of a picture whose first part are the triangles `laid.drawn`; what
-        lies in front of the face is background."""
+    def of(self, rendering: Rendering, mouth_part: int | None = None) -> np.ndarray:
+        """Labels of a picture.
+
+        Args:
+            rendering: whose first part are the triangles `laid.drawn`.
+            mouth_part: number of the part that is nothing but the inside of the mouth, if there is one.
+
+        Returns:
+            (H, W) uint8, index in `PARSING_CLASSES`; what lies in front of the face is background.
+        """
         result = np.zeros(rendering.part.shape, np.uint8)
+        if mouth_part is not None:
+            result[rendering.part == mouth_part] = self._mouth
         row, column = np.nonzero(rendering.part == 0)
         triangle = rendering.triangle[row, column]
         found = _heaviest(self._of_corner[triangle], rendering.barycentric[row, column])

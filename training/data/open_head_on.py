@@ -29,10 +29,13 @@ LEAST_TRUST = 0.3
 NEEDED = ("scalp", "ears", "neck", "face")
 STRETCHED = 4.0
 """Times the usual length on the texture from which on an edge is taken to cross a seam."""
-FARTHEST_WEIGHT = 4.0
-"""How far beyond a triangle of the open head, in its own size, a corner may lie on the texture."""
 MOUTH, TEETH = ("mouth_inside", "tongue"), ("teeth_upper", "teeth_lower")
 BELOW_RIM_M = 0.001
+RIM_TUCK_M = (0.003, 0.0008)
+"""How far the rim that the shoulders hang on lies above and inside the neck's surface, so that no gap shows."""
+MOUTH_PARTS = ("mouth_inside", "teeth_upper", "teeth_lower", "tongue")
+IN_A_MOUTH = ("mouth_inside", "teeth", "tongue", "gums")
+"""How the names of parts begin that a model with an inside of the mouth has."""
 
 
 def can_be_drawn(model: MorphableModel) -> bool:
@@ -58,6 +61,7 @@ class OpenHeadOn:
             of that triangle's corners is nearest.
         drawn: (D,) int64, the model's triangles that are drawn: no lashes, nothing below the open head's neck.
         rim: (N,) int64, the model's vertices next to the rim of the open head's neck.
+        mouth: (M, 3) int64, the open head's triangles that stand for the inside of a mouth that the model has not.
     """
 
     def __init__(self, model: MorphableModel) -> None:
@@ -65,7 +69,7 @@ class OpenHeadOn:
         if model.name == "open_head":
             self.head: OpenHead = model
             self._as_it_is()
-            self.rim = self.head.data["neck_loop"]
+            self.rim, self.mouth = self.head.data["neck_loop"], np.zeros((0, 3), np.int64)
             return
         self.head = load_face_model("open_head")
         if not is_registered(model):
@@ -86,6 +90,8 @@ class OpenHeadOn:
         self.drawn = np.flatnonzero(~self._of_part("lashes") & ~self._below_the_neck())
         rim = self.vertices(model.mean)[self.head.data["neck_loop"]]
         self.rim = cKDTree(model.mean).query(rim)[1]
+        has_mouth = any(name.startswith(IN_A_MOUTH) for name in model.topology.part_names)
+        self.mouth = _triangles_of(self.head, MOUTH_PARTS)[: 0 if has_mouth else None]
 
     def _as_it_is(self) -> None:
         topology = self.model.topology
@@ -110,6 +116,10 @@ class OpenHeadOn:
         result = self._laid + moved[self._followed]
         for side, centre in zip(EYE_SIDES, self.model.eye_centres(vertices), strict=True):
             result[self.head.eyeballs[side]] = centre + self._balls[side]
+        loop = self.head.data["neck_loop"]
+        inwards = (result[loop].mean(axis=0) - result[loop]) * [1.0, 0.0, 1.0]
+        inwards /= np.linalg.norm(inwards, axis=1, keepdims=True)
+        result[loop] += RIM_TUCK_M[1] * inwards + [0.0, RIM_TUCK_M[0], 0.0]
         return result.astype(np.float32)
 
     @cached_property
@@ -186,7 +196,8 @@ class OpenHeadOn:
         self.triangle_uv[rows] = first + place
         self._parts_of_uv.append(uv)
 
-        # Triangles that lie across a seam go on in the plane of the one under their middle.
+        # Triangles that lie across a seam take their colours from the one under their middle: beyond the seam there is
+        # something else on the texture.
         chart = _charts(head.triangle_uv)[self.triangle[rows]]
         length = np.linalg.norm(uv[place] - np.roll(uv[place], 1, axis=1), axis=2).max(axis=1)
         size = np.linalg.norm(points[corners] - np.roll(points[corners], 1, axis=1), axis=2).max(axis=1)
@@ -198,7 +209,7 @@ class OpenHeadOn:
         under, _ = closest(middle, normals[corners[cut]].mean(axis=1))
         plane = onto[head.triangles[under]]
         weights = barycentric_coordinates(points[corners[cut]].reshape(-1, 3), np.repeat(plane, 3, axis=0))
-        weights = np.clip(weights, -FARTHEST_WEIGHT, FARTHEST_WEIGHT)
+        weights = np.clip(weights, 0.0, 1.0)
         weights /= weights.sum(axis=1, keepdims=True)
         corner_uv = np.repeat(head.uv[head.triangle_uv[under]].astype(np.float64), 3, axis=0)
         first = sum(len(part) for part in self._parts_of_uv)
@@ -217,7 +228,7 @@ class OpenHeadOn:
 
         order = np.argsort(around(rim))
         level = np.interp(around(self.model.mean), around(rim)[order], rim[order, 1], period=2 * np.pi)
-        below = self.model.mean[:, 1] < level - BELOW_RIM_M
+        below = self.model.mean[:, 1] < level - RIM_TUCK_M[0] - BELOW_RIM_M
         return below[self.model.topology.triangles].all(axis=1)
 
 

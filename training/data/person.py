@@ -40,7 +40,7 @@ class Person:
             basis.
         attachments: hair and glasses, on the neutral head.
         shoulders: below the head.
-        neck_colour: (3,) float32 linear.
+        neck_colour: (3,) float32 linear; head_colours: (S, 3) float32 linear, of the open head's vertices.
         lash_colour: (3,) float32 linear; lash_length: metres; lash_density: of the upper lashes at their roots.
         attributes: what was chosen, by name.
     """
@@ -55,6 +55,7 @@ class Person:
     attachments: tuple[Attachment, ...]
     shoulders: Shoulders
     neck_colour: np.ndarray
+    head_colours: np.ndarray
     lash_colour: np.ndarray
     lash_length: float
     lash_density: float
@@ -93,7 +94,6 @@ class PersonMaker:
         self._skins = SkinMaker(laid.head, texels)
         self._wrinkles = WrinkleMaker(laid.head, texels, fields=self._skins.fields)
         self._basis, self._vertex_texels = albedo_of(laid.model), laid.texels(texels)
-        self._rim_texels = self._skins.fields.vertex_texels[laid.head.data["neck_loop"]]
 
     def random(self, number: int, generator: np.random.Generator) -> Person:
         """A person, `number` of some series, all chance from the generator."""
@@ -104,7 +104,9 @@ class PersonMaker:
         offsets = model.key_offsets(neutral)
         skin = self._skins.random(generator)
         look = skin.parameters
-        colours = vertex_colours(skin.albedo, np.concatenate([self._rim_texels, self._vertex_texels]))
+        head_colours = colours = vertex_colours(skin.albedo, self._skins.fields.vertex_texels)
+        if model is not head:
+            colours = vertex_colours(skin.albedo, self._vertex_texels)
         on_head = self._laid.vertices(neutral)
         hair_colour = np.array([look["hair_red"], look["hair_green"], look["hair_blue"]], np.float32)
         hair = _out_of_the_eyes(random_hair(head, on_head, generator, hair_colour), model.eye_centres(neutral))
@@ -116,10 +118,11 @@ class PersonMaker:
             keys=offsets.dense(len(neutral)).reshape(len(offsets.names), -1),
             wrinkles=self._wrinkles.random(generator, float(look["age"])),
             layers=texture_layers(skin.albedo, skin.gloss),
-            albedo=self._albedo(colours[len(self._rim_texels) :]),
+            albedo=self._albedo(colours),
             attachments=tuple(hair + glasses),
             shoulders=random_shoulders(generator),
-            neck_colour=colours[: len(self._rim_texels)].mean(axis=0),
+            neck_colour=head_colours[head.data["neck_loop"]].mean(axis=0),
+            head_colours=head_colours,
             lash_colour=(hair_colour * 0.3).astype(np.float32).clip(0.002, 0.03),
             lash_length=generator.uniform(0.006, 0.010),
             lash_density=generator.uniform(1.6, 3.4),
