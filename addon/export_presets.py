@@ -45,7 +45,7 @@ class Preset:
         as_it_stands: keep pose, modifiers, drivers and cameras instead of writing the bare neutral.
         groups: new names of the parts' vertex groups: part, or the start of its name -> name in the target program.
         without_parts: parts, or the starts of their names, that are left out.
-        asks_for: parts, or the starts of their names, that the target program works with, and what they are called.
+        asks_for: parts, or words of their names, that the target program works with, and what they are called.
         without_them: what that means where a head lacks some, for a sentence that has named them.
         warning: what was not tried, for the documentation and the sidecar file.
     """
@@ -70,8 +70,8 @@ class Preset:
 
     def lacks(self, parts: Iterable[str]) -> list[str]:
         """What the target program works with and a head of these parts has not, in words."""
-        there = tuple(parts)
-        return [words for start, words in self.asks_for if not any(part.startswith(start) for part in there)]
+        there = [f"_{part}_" for part in parts]
+        return [words for wanted, words in self.asks_for if not any(f"_{wanted}_" in part for part in there)]
 
     @property
     def suffix(self) -> str:
@@ -159,8 +159,8 @@ PRESETS: dict[str, Preset] = {
             asks_for=(
                 ("eyeball_left", "left eyeball"),
                 ("eyeball_right", "right eyeball"),
-                ("teeth_upper", "upper teeth of their own"),
-                ("teeth_lower", "lower teeth of their own"),
+                ("teeth_upper", "separate upper teeth"),
+                ("teeth_lower", "separate lower teeth"),
                 ("tongue", "tongue"),
             ),
             without_them="Leave those out when you register the head, or register meshes of your own.",

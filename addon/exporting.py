@@ -270,7 +270,7 @@ _WRITERS: dict[str, Callable[[ExportCopy, Path, Preset], None]] = {
 
 
 def _listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and no {words[-1]}"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _all_keys(keys: dict[str, tuple[str, ...]]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 from bpy_extras.io_utils import ImportHelper
 
-from .. import photograph_list, photographed_faces
+from .. import paragraphs, photograph_list, photographed_faces, properties
 from ..session import BUSY, State, session
 from .photographs import chosen_files
 
@@ -42,7 +42,7 @@ class LIFEMASK_OT_drop_photographs(bpy.types.Operator, ImportHelper):
         if not chosen_files(self):
             return ImportHelper.invoke(self, context, event)
         return context.window_manager.invoke_props_dialog(
-            self, width=POPUP_WIDTH, title="Head from Photographs", confirm_text=_confirmation()
+            self, width=POPUP_WIDTH, title="Head from Photographs", confirm_text=_confirmation(context.scene)
         )
 
     def draw(self, context):
@@ -63,13 +63,15 @@ class LIFEMASK_OT_drop_photographs(bpy.types.Operator, ImportHelper):
         sub.active = settings.use_texture
         sub.prop(settings, "texture_size")
         column.prop(settings, "focal_length")
+        column.prop(settings, "face_model")
         column = layout.column()
         if settings.photographs:
             column.prop(self, "keep")
-        if _can_start():
-            column.prop(self, "start")
+        reason = _why_not(context.scene)
+        if reason:
+            paragraphs.draw(column, reason, POPUP_WIDTH - paragraphs.MARGIN_POINTS, "INFO")
         else:
-            column.label(text=_why_not(), icon="INFO")
+            column.prop(self, "start")
 
     def execute(self, context):
         paths = chosen_files(self)
@@ -80,7 +82,7 @@ class LIFEMASK_OT_drop_photographs(bpy.types.Operator, ImportHelper):
             photograph_list.clear(context.scene)
         for path in photograph_list.add(context.scene, paths):
             self.report({"WARNING"}, f"{path.name} is not a picture and was left out.")
-        if self.start and (_can_start() or bpy.app.background):
+        if self.start and (bpy.app.background or not _why_not(context.scene)):
             return bpy.ops.lifemask.reconstruct("EXEC_DEFAULT" if bpy.app.background else "INVOKE_DEFAULT")
         photographed_faces.look_at_all(context.scene)
         return {"FINISHED"}
@@ -104,18 +106,17 @@ def draw_menu_entry(menu, context):
     menu.layout.operator(LIFEMASK_OT_drop_photographs.bl_idname, text="Photographs to head (Lifemask)")
 
 
-def _can_start() -> bool:
-    return session.is_set_up and session.state not in BUSY
+def _confirmation(scene: bpy.types.Scene) -> str:
+    return "Add to the List" if _why_not(scene) else "OK"
 
 
-def _confirmation() -> str:
-    return "OK" if _can_start() else "Add to the List"
-
-
-def _why_not() -> str:
+def _why_not(scene: bpy.types.Scene) -> str:
+    """Why no head can be made right away, in a sentence; "" where one can."""
     if not session.is_set_up and session.state is not State.SETTING_UP:
         return "Lifemask is not set up yet: see its sidebar tab."
-    return "Lifemask is at work. Create the head afterwards."
+    if session.state in BUSY:
+        return "Lifemask is at work. Create the head afterwards."
+    return properties.why_no_head(scene)
 
 
 CLASSES = (LIFEMASK_OT_drop_photographs, LIFEMASK_FH_photographs)

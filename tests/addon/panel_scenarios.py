@@ -178,6 +178,12 @@ def face_models(addon, arguments: dict) -> dict:
     drawn["panel, for sale"] = draw_tab()
     settings.face_model_name = "bfm2009"
     drawn["panel, not installed"] = draw_tab()
+    chosen = SimpleNamespace(
+        layout=RecordingLayout(), directory="/folder", files=[SimpleNamespace(name="a.jpg")], filepath=""
+    )
+    chosen.bl_rna = bpy.ops.lifemask.drop_photographs.get_rna_type()
+    addon("operators.drop").LIFEMASK_OT_drop_photographs.draw(chosen, bpy.context)
+    drawn["drop, not installed"] = chosen.layout.record.facts()
     return {"drawn": drawn, "tooltips": tooltips}
 
 

@@ -172,7 +172,7 @@ def test_a_preset_that_wants_parts_the_head_has_not_says_so_and_writes_the_rest(
         assert measured["notes"]["metahuman"]["lacks"] == ["eyeballs"]
     else:
         assert metahuman == "" and "eyeball" not in faceit
-    assert "upper teeth of their own" in faceit
+    assert "separate upper teeth" in faceit and ("tongue" in faceit) == (kind != "ict")
     wanted = {"skin": "faceit_main", "eyeball_left": "faceit_left_eyeball", "lashes": "faceit_eyelashes"}
     assert {wanted[part] for part in result.part_names if part in wanted} <= set(measured["faceit_groups"])
 

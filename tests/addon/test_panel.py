@@ -268,6 +268,9 @@ def test_the_panel_says_what_may_not_be_sold_and_stops_where_work_is_sold(models
     assert "face model Basel Face Model 2009 is not installed" in words(missing)
     assert not button(missing, "lifemask.reconstruct")["enabled"]
     assert "lifemask.show_preferences" in buttons(missing)
+    drop = drawn["drop, not installed"]
+    assert "Basel Face Model 2009 is not installed" in words(drop)
+    assert "LIFEMASK_OT_drop_photographs.start" not in drop["properties"]
 
 
 def test_photographs_are_added_once_and_other_files_are_left_out(listed):
