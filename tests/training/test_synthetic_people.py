@@ -8,6 +8,9 @@ import torch
 
 from backend.aligned_crop import align
 from backend.detection import detect_faces
+from backend.errors import UsageError
+from backend.face_models import OpenHead, Topology, load_face_model
+from backend.face_models.morphable_model import SurfacePoints
 from backend.lids import closure
 from backend.rendering.camera import Camera
 from backend.rendering.rasterizer import rasterize, rasterize_screen
@@ -17,6 +20,7 @@ from training.data.depth_buffer import draw, lit_share
 from training.data.expressions import random_expression
 from training.data.generator import SyntheticPeople
 from training.data.lamps import Lamp, nearest_harmonic, random_lighting
+from training.data.open_head_on import OpenHeadOn
 from training.data.pixel_shading import relief_slope
 from training.data.recesses import Recesses
 from training.data.sample import EYE_STATES, PARSING_CLASSES, SIDES, Sample
@@ -326,3 +330,86 @@ def test_mediapipe_finds_the_faces():
         if abs(sample.yaw) < 60:
             found.append(bool(detect_faces(sample.image)))
     assert np.mean(found) >= 0.97
+
+
+class Copy(OpenHead):
+    """The open head under another name, its vertices in another order, as a model that was prepared knows it."""
+
+    def __init__(self, *, without: str = ""):
+        super().__init__()
+        own = self.topology
+        self.name = "copy"
+        count = len(self.mean)
+        self.place = SurfacePoints(
+            np.repeat(np.arange(count)[:, None], 3, axis=1), np.tile([1.0, 0.0, 0.0], (count, 1))
+        )
+        self.trust = np.ones(count, np.float32)
+        if without:
+            self.trust[self.masks[without]] = 0.0
+        self.topology = Topology(own.faces, own.uv * 0, own.face_uv * 0, own.part_names, own.part_faces)
+
+
+def people_of(model: OpenHead, monkeypatch, **options) -> SyntheticPeople:
+    monkeypatch.setattr(synthetic, "load_face_model", lambda name: {"copy": model}[name])
+    return SyntheticPeople(seed=3, size=SIZE, dense=True, pictures_per_person=4, face_model="copy", **options)
+
+
+def test_people_of_another_head_with_the_same_shape_are_the_same_people(album, monkeypatch):
+    """Its texture coordinates are of no use, so everything comes by the correspondence."""
+    others = people_of(Copy(), monkeypatch)
+    for index in (0, 5, 9):
+        own, other = album[index], others.photograph(index)
+        assert np.abs(own.image.astype(float) - other.image).mean() < 1.5
+        assert (own.parsing == other.parsing).mean() > 0.99
+        np.testing.assert_allclose(other.landmarks478, own.landmarks478, atol=1e-3)
+        np.testing.assert_allclose(other.closure, own.closure, atol=1e-5)
+        np.testing.assert_allclose(other.albedo, own.albedo, atol=0.1)
+        assert other.eye_state == own.eye_state and (other.visible68 == own.visible68).mean() > 0.97
+
+
+def test_a_head_without_an_inside_of_the_mouth_gets_one(monkeypatch):
+    model = Copy()
+    topology = model.topology
+    kept = [name for name in topology.part_names if not name.startswith(("mouth", "teeth", "tongue"))]
+    rows = [np.arange(*topology.part(name).indices(len(topology.faces))[:2]) for name in kept]
+    ends = np.cumsum([len(row) for row in rows])
+    part_faces = np.stack([ends - [len(row) for row in rows], ends], axis=1).astype(np.int32)
+    model.topology = Topology(
+        topology.faces[np.concatenate(rows)],
+        topology.uv,
+        topology.face_uv[np.concatenate(rows)],
+        tuple(kept),
+        part_faces,
+    )
+    people = people_of(model, monkeypatch)
+    label, shown = PARSING_CLASSES.index("mouth"), []
+    for index in range(12):
+        sample = people.photograph(index)
+        lips = sample.landmarks68[[62, 66]]
+        if sample.visible68[[60, 64]].all() and lips[1, 1] - lips[0, 1] > 4:
+            column, row = lips.mean(axis=0).astype(int)
+            shown.append(sample.parsing[row, column] == label)
+    assert len(shown) >= 2 and np.mean(shown) > 0.7
+
+
+def test_a_model_that_is_no_whole_head_is_refused(monkeypatch):
+    with pytest.raises(UsageError, match="has no scalp. Pictures are made of models that are whole heads"):
+        people_of(Copy(without="scalp"), monkeypatch)
+    model = Copy()
+    model.place = None
+    with pytest.raises(UsageError, match="not known which point of it is which"):
+        people_of(model, monkeypatch)
+
+
+def test_what_is_laid_on_a_head_takes_its_shape():
+    model = Copy()
+    laid, generator = OpenHeadOn(model), np.random.default_rng(1)
+    neutral = model.neutral(generator.normal(size=96))
+    skin = model.masks["outer_skin"].copy()
+    skin[model.data["neck_loop"]] = False  # which is tucked under the skin
+    np.testing.assert_allclose(laid.vertices(neutral)[skin], neutral[skin], atol=1e-5)
+    face = model.masks["face"] & model.masks["outer_skin"]
+    own = OpenHeadOn(load_face_model("open_head"))
+    away = np.abs(laid.texels(512) - own.texels(512))[face].max(axis=1)
+    assert (away < 0.1).mean() > 0.96  # at seams a vertex has several places
+    assert laid.uv.min() >= 0 and laid.uv.max() <= 1

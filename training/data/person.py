@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from backend.face_models.linearised import albedo_of
+from backend.face_models.albedo import load_albedo_basis
 from backend.lid_rig import LidRig
 from backend.lids import aperture
 from training.albedo_basis import vertex_colours
@@ -36,8 +36,7 @@ class Person:
         neutral: (V, 3) float32 metres, eyes open, mouth shut.
         keys: (keys, V * 3) float32 metres at weight 1, dense.
         layers: colours and gloss on the open head's texture, see `scene.SurfaceTexture`; wrinkles: the relief.
-        albedo: (A,) float32, coefficients of the face model's albedo basis nearest to the skin; none where it has no
-            basis.
+        albedo: (A,) float32, coefficients of the face model's albedo basis (`albedo_of`) nearest to the skin.
         attachments: hair and glasses, on the neutral head.
         shoulders: below the head.
         neck_colour: (3,) float32 linear; head_colours: (S, 3) float32 linear, of the open head's vertices.
@@ -93,7 +92,8 @@ class PersonMaker:
         self._laid = laid
         self._skins = SkinMaker(laid.head, texels)
         self._wrinkles = WrinkleMaker(laid.head, texels, fields=self._skins.fields)
-        self._basis, self._vertex_texels = albedo_of(laid.model), laid.texels(texels)
+        self._own_albedo = getattr(laid.model, "albedo", None)
+        self._own_texels = laid.texels(texels)
 
     def random(self, number: int, generator: np.random.Generator) -> Person:
         """A person, `number` of some series, all chance from the generator."""
@@ -104,9 +104,7 @@ class PersonMaker:
         offsets = model.key_offsets(neutral)
         skin = self._skins.random(generator)
         look = skin.parameters
-        head_colours = colours = vertex_colours(skin.albedo, self._skins.fields.vertex_texels)
-        if model is not head:
-            colours = vertex_colours(skin.albedo, self._vertex_texels)
+        colours = vertex_colours(skin.albedo, self._skins.fields.vertex_texels)
         on_head = self._laid.vertices(neutral)
         hair_colour = np.array([look["hair_red"], look["hair_green"], look["hair_blue"]], np.float32)
         hair = _out_of_the_eyes(random_hair(head, on_head, generator, hair_colour), model.eye_centres(neutral))
@@ -118,11 +116,11 @@ class PersonMaker:
             keys=offsets.dense(len(neutral)).reshape(len(offsets.names), -1),
             wrinkles=self._wrinkles.random(generator, float(look["age"])),
             layers=texture_layers(skin.albedo, skin.gloss),
-            albedo=self._albedo(colours),
+            albedo=self._albedo(skin.albedo, colours),
             attachments=tuple(hair + glasses),
             shoulders=random_shoulders(generator),
-            neck_colour=head_colours[head.data["neck_loop"]].mean(axis=0),
-            head_colours=head_colours,
+            neck_colour=colours[head.data["neck_loop"]].mean(axis=0),
+            head_colours=colours,
             lash_colour=(hair_colour * 0.3).astype(np.float32).clip(0.002, 0.03),
             lash_length=generator.uniform(0.006, 0.010),
             lash_density=generator.uniform(1.6, 3.4),
@@ -133,8 +131,11 @@ class PersonMaker:
             },
         )
 
-    def _albedo(self, colours: np.ndarray) -> np.ndarray:
-        return np.zeros(0, np.float32) if self._basis is None else self._basis.nearest(colours)
+    def _albedo(self, texture: np.ndarray, head_colours: np.ndarray) -> np.ndarray:
+        """Codes of a skin; a model without colours of its own has those of the open head, see `albedo_of`."""
+        if self._own_albedo is None:
+            return load_albedo_basis().nearest(head_colours)
+        return self._own_albedo.nearest(vertex_colours(texture, self._own_texels))
 
 
 def _out_of_the_eyes(hair: list[Attachment], eyes: np.ndarray) -> list[Attachment]:

@@ -42,8 +42,7 @@ class Sample:
         person: number of the person; pictures of one person share identity, skin, hair.
         camera: how it was taken (head-centred model space to pixels).
         identity: (K,) float32 standard deviations; key_weights: (keys,) float32 in the model's key order.
-        albedo: (A,) float32, coefficients of the face model's albedo basis that come nearest to the skin; none where
-            it has no basis.
+        albedo: (A,) float32, coefficients of the face model's albedo basis that come nearest to the skin.
         light: (9, 3) float32, `HarmonicLight.coefficients` that come nearest to the light, model axes.
         closure: (2,) float32, left then right (the subject's): 0 as open as the person's neutral, 1 shut. Measured on
             the posed mesh by `backend.lids.closure`.
