@@ -77,7 +77,7 @@ CATALOGUE = (
         "more.",
         commercial=False,
         source="https://flame.is.tue.mpg.de",
-        files=("flame2023.pkl", "flame2023_no_jaw.pkl"),
+        files=("flame2023.pkl",),
     ),
     KnownAsset(
         "flame2023_open",
@@ -108,7 +108,7 @@ CATALOGUE = (
         "ICT-FaceKit, copyright 2020 USC Institute for Creative Technologies: free for any use with this notice.",
         commercial=True,
         source="https://github.com/USC-ICT/ICT-FaceKit",
-        files=("ict_facekit.npz",),
+        files=("ict_facekit.npz", "FaceXModel"),
     ),
     KnownAsset(
         "gnm",

@@ -309,7 +309,8 @@ def _record(name: str) -> Asset | None:
         asset = Asset(**{field: told[field] for field in Asset.__dataclass_fields__})
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return replace(asset, name=name, kind=FACE_MODEL, installed=True, fetchable=_fetchable(name))
+    sold = asset.commercial is True
+    return replace(asset, name=name, kind=FACE_MODEL, installed=True, fetchable=_fetchable(name), commercial=sold)
 
 
 def _built_in() -> Asset:

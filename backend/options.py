@@ -91,7 +91,7 @@ class ReconstructOptions:
 
         Raises UsageError for a face model or a method that does not exist.
         """
-        face_model = str(asked.get("face_model", cls.face_model))
+        face_model = str(asked.get("face_model") or cls.face_model)
         check_face_model(face_model)
         method = asked.get("method", cls.method)
         if method not in METHODS:

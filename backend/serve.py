@@ -161,7 +161,6 @@ def remove_asset(params: dict, call: Call) -> dict:
     from . import asset_store
 
     asset_store.remove(params["name"], call.cancelled)
-    memory.give_back()
     return {}
 
 
