@@ -122,7 +122,7 @@ def warnings(credits: Sequence[Credit]) -> list[str]:
 
 
 def _listed(credits: Sequence[Credit]) -> str:
-    names = [credit.what for credit in credits]
+    names = [f"the {credit.what}" for credit in credits]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

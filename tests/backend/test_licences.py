@@ -62,7 +62,7 @@ def test_a_head_may_be_sold_only_where_everything_in_it_may():
 
 def test_the_sentence_names_all_that_forbid_and_nothing_else():
     sentence = licences.combined([BOUND, NAMED, RESEARCH]).sentence
-    assert sentence.startswith("Heads made with face model D and weights C may not be sold.")
+    assert sentence.startswith("Heads made with the face model D and the weights C may not be sold.")
     assert "D is for study." in sentence and "C is for research." in sentence and "B" not in sentence
 
 
