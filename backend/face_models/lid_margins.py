@@ -59,6 +59,24 @@ def margin_loop(
     raise ValueError("No rim of the lids was found on the face model's mesh.")
 
 
+def mirrored_loop(vertices: np.ndarray, faces: np.ndarray, loop: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """The mirror image of one eye's rim where the mesh has it, so that both eyes of a symmetric head are alike.
+
+    Args:
+        vertices: (V, 3); faces: (F, 3 or 4) of the skin.
+        loop: (L,) the rim of one eye; found: (M,) what was found for the other, the answer on other meshes.
+    """
+    middle = (vertices[loop].mean(axis=0)[0] + vertices[found].mean(axis=0)[0]) / 2
+    image = vertices[loop] * [-1, 1, 1] + [2 * middle, 0, 0]
+    used = np.unique(faces[faces >= 0])
+    nearest = used[((vertices[used][None] - image[:, None]) ** 2).sum(-1).argmin(axis=1)]
+    away = np.linalg.norm(vertices[nearest] - image, axis=1)
+    edges = {tuple(edge) for edge in mesh_edges(faces).tolist()}
+    pairs = np.sort(np.stack([nearest, np.roll(nearest, -1)], axis=1), axis=1)
+    is_chain = all(tuple(pair) in edges for pair in pairs.tolist()) and len(np.unique(nearest)) == len(nearest)
+    return nearest if is_chain and away.max() < AWAY_M else found
+
+
 def _chain(graph: sparse.csr_matrix, points: np.ndarray, cost: np.ndarray, leads: np.ndarray) -> np.ndarray:
     """The cheapest way from point to point and back, spurs cut off; vertices may still come twice."""
     away = ((points[:, None] - leads) ** 2).sum(-1) / AWAY_M**2 + cost[:, None]

@@ -20,7 +20,7 @@ from backend.face_models.deformation_transfer import TransferSource, transfer_ke
 from backend.face_models.eyes import eye_colour_masks, fit_sphere
 from backend.face_models.identity_map import identity_map
 from backend.face_models.lid_keys import BLINK_CORRECTIVES
-from backend.face_models.lid_margins import margin_loop
+from backend.face_models.lid_margins import margin_loop, mirrored_loop
 from backend.face_models.model_arrays import ContourLandmarks, ModelArrays, Skinning
 from backend.face_models.morphable_model import KeyOffsets, SurfacePoints, Topology, split_quads
 from backend.face_models.open_head import OpenHead
@@ -42,8 +42,11 @@ SKIN_PARTS = ("skin", "mouth_inside", "eye_socket", "eye_socket_left", "eye_sock
 WELDED_M = 1e-6
 """Vertices of the skin's parts that lie this near to each other are one."""
 LEAST_TRUST = 0.5
-ROUND_M = 0.0006
-"""An eyeball whose vertices lie within this of a sphere, on the average, is one."""
+ROUND_M, ROUND_SHARE = 0.0006, 0.05
+"""An eyeball is a ball if its vertices lie within this of a sphere, on the average, and if its front alone is part of a
+sphere whose radius differs by no more than this share."""
+MIRRORED_M = 0.0015
+"""Keys of the two sides are made alike where a vertex has another this near to its mirror image."""
 BALL_RADII_M = (0.007, 0.018)
 MOVES_M = 2e-5
 
@@ -267,6 +270,8 @@ class _Eyes:
         for row, side in enumerate(SIDES):
             curve = registration.warped[open_head.rig.eye(side).loop]
             loop = margin_loop(mean, skin, curve, None if self.fused else balls[row])
+            if side == SIDES[1]:
+                loop = mirrored_loop(mean, skin, eyes[SIDES[0]].loop, loop)
             centre = curve.mean(axis=0) - [0, 0, EYEBALL_RADIUS] if self.fused else balls[row][0]
             own_lashes = lashes[np.sign(mean[lashes, 0] - mean[:, 0].mean()) == np.sign(centre[0] - mean[:, 0].mean())]
             eye = build_eye_rig(mean, skin, loop, centre, own_lashes, fused=self.fused)
@@ -291,14 +296,17 @@ class _Eyes:
         vertices = {side: _vertices(kept.faces[kept.parts[f"eyeball_{side}"]]) for side in SIDES}
         balls = [fit_sphere(self.mean[vertices[side]]) for side in SIDES]
         errors = [_roundness(self.mean[vertices[side]], *ball) for side, ball in zip(SIDES, balls, strict=True)]
-        self.made_round = max(errors) > ROUND_M
+        directions = {}
+        for side in SIDES:
+            ball = self.mean[vertices[side]]
+            arm = ball - fit_sphere(ball[ball[:, 2] < np.median(ball[:, 2])])[0]
+            directions[side] = arm / np.linalg.norm(arm, axis=1, keepdims=True)
+        fronts = [front_sphere(self.mean, vertices[side], directions[side]) for side in SIDES]
+        ratios = [abs(front[1] / ball[1] - 1) for front, ball in zip(fronts, balls, strict=True)]
+        self.made_round = max(errors) > ROUND_M or max(ratios) > ROUND_SHARE
         if self.made_round:
-            for side in SIDES:
-                ball = self.mean[vertices[side]]
-                arm = ball - fit_sphere(ball[ball[:, 2] < np.median(ball[:, 2])])[0]
-                self.directions[side] = arm / np.linalg.norm(arm, axis=1, keepdims=True)
-            balls = [front_sphere(self.mean, vertices[side], self.directions[side]) for side in SIDES]
-        return balls
+            self.directions = directions
+        return fronts if self.made_round else balls
 
 
 def _centre_behind(surface: np.ndarray, radius: float, start: np.ndarray) -> np.ndarray:
@@ -380,10 +388,24 @@ def _keys(
             carried[:, vertices] = _inner_movement(open_head, registration, rotation, part, mean[vertices], dense)
     result = np.zeros((len(names), len(mean), 3), np.float32)
     result[missing] = carried
+    _make_sides_alike(result, names, missing, mean)
     for number, name in enumerate(names):
         if name in arrays.keys:
             result[number] = arrays.keys[name][kept.index]
     return KeyOffsets.from_dense(names, result, MOVES_M)
+
+
+def _make_sides_alike(keys: np.ndarray, names: tuple[str, ...], chosen: list[int], mean: np.ndarray) -> None:
+    """Means of each key and the mirror image of its partner of the other side: each has its own errors."""
+    middle = (mean.max(axis=0) + mean.min(axis=0)) * [0.5, 0, 0]
+    away, mirror = cKDTree(mean).query((mean - middle) * [-1, 1, 1] + middle)
+    paired = away < MIRRORED_M
+    before = keys.copy()
+    for number in chosen:
+        name = names[number]
+        other = name.replace("Left", "Right") if "Left" in name else name.replace("Right", "Left")
+        partner = before[names.index(other)][mirror] * [-1, 1, 1]
+        keys[number][paired] = (0.5 * (before[number] + partner))[paired]
 
 
 INNER_PARTS = {
