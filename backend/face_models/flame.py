@@ -95,7 +95,7 @@ def read_flame(path: Path) -> FlameModel:
             f"There is no FLAME model at {path}. Register at {SOURCE}, get the model there and give the path of its "
             f"{' or '.join(FILES.values())}.",
         )
-    data = read_pickle(path)
+    data = read_pickle(path, SOURCE)
     if not isinstance(data, dict):
         raise _wrong(path, "it holds no dictionary")
     missing = [key for key in KEYS if key not in data]

@@ -33,11 +33,12 @@ NUMBERS = re.compile(r"[<>=|]?[biufSU]\d+")
 OBJECTS = re.compile(r"\|?O\d*")
 
 
-def read_pickle(path: Path) -> Any:
+def read_pickle(path: Path, owner: str = "its makers") -> Any:
     """What a pickle holds, strings of Python 2 decoded as Latin-1, sparse matrices and chumpy's arrays as numpy arrays.
 
     Args:
         path: of the file.
+        owner: where a person gets it anew.
 
     Returns:
         Built of dict, list, tuple, set, str, bytes, numbers, None and numpy arrays; arrays of objects as flat lists.
@@ -46,15 +47,16 @@ def read_pickle(path: Path) -> Any:
         UsageError: the file is missing ("no-face-model-file"), cannot be read as a pickle ("bad-face-model-file"), or
             names something that a face model has no use for ("unsafe-file"); nothing in it has then been run.
     """
-    with _told(path, "a face model"), path.open("rb") as file:
+    with _told(path, "a face model", owner), path.open("rb") as file:
         return _Plain(path).of(_RestrictedUnpickler(file).load())
 
 
-def read_npy(path: Path) -> Any:
+def read_npy(path: Path, owner: str = "its makers") -> Any:
     """What an .npy file holds, an array of objects too: read as `read_pickle` reads.
 
     Args:
         path: of the file.
+        owner: where a person gets it anew.
 
     Returns:
         An array of numbers; of one of objects what it holds: one object if it has no axes, else a flat list.
@@ -62,7 +64,7 @@ def read_npy(path: Path) -> Any:
     Raises:
         UsageError: as `read_pickle`.
     """
-    with _told(path, "an .npy file"), path.open("rb") as file:
+    with _told(path, "an .npy file", owner), path.open("rb") as file:
         version = npy_format.read_magic(file)
         header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         shape, _, kind = header(file)
@@ -79,7 +81,7 @@ class _Unsafe(Exception):
 
 
 @contextmanager
-def _told(path: Path, wanted: str) -> Iterator[None]:
+def _told(path: Path, wanted: str, owner: str) -> Iterator[None]:
     """Whatever goes wrong in reading a file becomes an error that a person can act on."""
     if not path.is_file():
         raise UsageError("no-face-model-file", f"There is no file {path}.")
@@ -91,12 +93,13 @@ def _told(path: Path, wanted: str) -> Iterator[None]:
         raise UsageError(
             "unsafe-file",
             f"{path} asks for {error}, which no face model needs. It was not opened any further, and nothing in it "
-            "was run. Get the file anew from its makers.",
+            f"was run. Get the file anew from {owner}.",
         ) from error
     except Exception as error:  # damaged files fail in every way there is
         reason = str(error) or type(error).__name__
         raise UsageError(
-            "bad-face-model-file", f"{path} cannot be read as {wanted}; it may be damaged ({reason})."
+            "bad-face-model-file",
+            f"{path} cannot be read as {wanted}; it may be damaged ({reason}). Get it anew from {owner}.",
         ) from error
 
 
