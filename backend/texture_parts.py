@@ -87,11 +87,20 @@ def paint_parts(model: MorphableModel, texture: np.ndarray, evidence: list[Evide
             colours[rows] = SOCKET
         else:
             colours[rows] = _paint_mouth(place, vertices)
-    _put(texture, texels.texel, (colours * 255 + 0.5).astype(np.uint8))
+    skin = _covered(topology, np.flatnonzero(~np.isin(part_of_triangle, painted)), len(texture))
+    _put(texture, texels.texel, (colours * 255 + 0.5).astype(np.uint8), skin)
 
 
-def _put(texture: np.ndarray, texel: np.ndarray, colours: np.ndarray) -> None:
-    """Writes colours (N, 3) to texels (N,) and to those within BORDER_TEXELS of them."""
+def _covered(topology: Topology, triangles: np.ndarray, size: int) -> np.ndarray:
+    """(size, size) bool: texels that some rows of the topology's triangles touch."""
+    corners = topology.uv[topology.triangle_uv[triangles]] * [1, -1] + [0, 1]
+    result = np.zeros((size, size), np.uint8)
+    cv2.fillPoly(result, list((corners * size - 0.5).round().astype(np.int32)), 1)
+    return result > 0
+
+
+def _put(texture: np.ndarray, texel: np.ndarray, colours: np.ndarray, skin: np.ndarray) -> None:
+    """Writes colours (N, 3) to texels (N,) and to those within BORDER_TEXELS of them that show no skin."""
     size = len(texture)
     row, column = np.divmod(texel, size)
     top, left = max(0, row.min() - BORDER_TEXELS), max(0, column.min() - BORDER_TEXELS)
@@ -102,7 +111,7 @@ def _put(texture: np.ndarray, texel: np.ndarray, colours: np.ndarray) -> None:
     distance, label = cv2.distanceTransformWithLabels(free, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
     number = np.zeros(len(texel) + 1, np.int64)
     number[label[row - top, column - left]] = np.arange(len(texel))
-    near = distance <= BORDER_TEXELS
+    near = (distance <= BORDER_TEXELS) & ((free == 0) | ~skin[top:bottom, left:right])
     window[near] = colours[number[label[near]]]
 
 
