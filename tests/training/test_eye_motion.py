@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
+from backend import asset_store
 from backend.errors import UsageError
 from backend.face_models import load_face_model
 from backend.face_models.lid_keys import BLINK_CORRECTIVES
@@ -18,6 +19,7 @@ from backend.rendering.harmonic_conventions import rotated
 from backend.rendering.shading import HarmonicLight
 from backend.weights import load_weights, save_weights
 from tests.face_model_files import write_bfm_front
+from tests.stand_in_heads import write_flame_head, write_flame_landmarks
 from training import ablate
 from training.data.batches import collate
 from training.data.expressions import random_expression
@@ -438,3 +440,107 @@ def test_the_method_is_as_sure_as_its_weights_say(method):
     assert 1 / deviation**2 + 1 / 0.4**2 == pytest.approx(1 / 0.2**2)
     assert (weight / deviation**2 + 0.1 / 0.4**2) * 0.2**2 == pytest.approx(0.3)
     assert method.model.expression_names[3] not in measured.keys and len(measured.keys) == 51
+
+
+@pytest.fixture(scope="module")
+def installed(prepared_flame, prepared_bfm):
+    """Face models that were added: heads in the formats of FLAME and of the Basel Face Model."""
+    paths = {"flame2020": prepared_flame, "bfm2009": prepared_bfm}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asset_store, "model_path", paths.get)
+        yield paths
+
+
+def flame_file(folder):
+    """FLAME's file as its owner gives it out, with the file of its landmarks beside it."""
+    write_flame_landmarks(folder)
+    return write_flame_head(folder / "generic_model.pkl")
+
+
+TINY = {"losses.perceptual": 0, "network.width": 16, "rendering.size": 48, "data.size": SIZE, "data.workers": 0}
+
+
+def tiny_paper(face_model, **changes):
+    overrides = (
+        TINY | {"face_model": str(face_model)} | {name.replace("__", "."): value for name, value in changes.items()}
+    )
+    return EyeMotionTraining(load_settings(EyeMotionSettings, "eye-motion", "paper", overrides=overrides))
+
+
+def steps_on(method, batch, count=25):
+    """Losses at first and at last, of the same pictures over and over."""
+    optimiser = torch.optim.Adam(method.parameters(), 2e-3)
+    method.train()
+    first = None
+    for _ in range(count):
+        losses = method.losses(batch, method.outputs(batch))
+        first = first or {name: float(value.detach()) for name, value in losses.items()}
+        optimiser.zero_grad()
+        method.weighted_total(losses).backward()
+        optimiser.step()
+    return first, {name: float(value.detach()) for name, value in losses.items()}
+
+
+@pytest.mark.parametrize(
+    ("model", "sizes"),
+    [
+        ("flame file", (300, 100, 0)),
+        ("bfm2009", (80, 52, 80)),
+        ("own bfm2009", (80, 64, 80)),
+    ],
+)
+def test_the_papers_losses_teach_any_face_model(model, sizes, installed, batch, tmp_path):
+    torch.manual_seed(2)
+    changes = {"expression": "own", "local_dynamic__eyes": 0} if model.startswith("own ") else {}
+    method = tiny_paper(flame_file(tmp_path) if model == "flame file" else model.removeprefix("own "), **changes)
+    assert (method.model.identity_size, method.model.expression_size, method.model.albedo_size) == sizes
+    assert method.network.keys == (sizes[1] == 52)
+    assert method.shown_model == "open_head" and not method.truth_is_of_model
+    first, last = steps_on(method, method.prepared(batch))
+    assert set(first) == {"photo", "landmark", "local_dynamic", "coefficients", "reflectance"}
+    assert last["landmark"] < 0.5 * first["landmark"] and last["photo"] < first["photo"]
+    grid = method.pictures(batch, method.outputs(batch))
+    assert grid.shape == (PICTURES * 160, 5 * 160, 3)
+
+
+@pytest.fixture(scope="module")
+def flame_batch(installed):
+    album = SyntheticPeople(3, SIZE, framing="aligned", pictures_per_person=2, face_model="flame2020")
+    items = [item_of(album.photograph(index), "flame2020") for index in range(PICTURES)]
+    return collate(items, "flame2020")
+
+
+def small_flame(**changes):
+    return small(face_model="flame2020", network__sees_landmarks=False, **changes)
+
+
+def test_people_of_another_face_model_are_their_own_truth(flame_batch):
+    method = small_flame()
+    assert method.truth_is_of_model and method.shown_model == "flame2020" and method.mirror is None
+    codes = true_codes(method, flame_batch)
+    terms = method._supervised_terms(flame_batch, {"codes": codes})
+    for name, term in terms.items():
+        assert term().item() == pytest.approx(0, abs=1e-4), name
+    error = (landmarks_of(method, codes) - flame_batch["landmarks68"]).norm(dim=-1)
+    assert error.median() < 0.01 * SIZE
+    wanted = method.closure(flame_batch["identity"], flame_batch["key_weights"])
+    assert (wanted - flame_batch["closure"]).abs().max() < 0.05
+
+
+def test_a_network_learns_from_people_of_another_face_model(flame_batch):
+    torch.manual_seed(1)
+    method = small_flame(network__width=16, losses__photo=0, losses__reflectance=0)
+    first, last = steps_on(method, flame_batch, 40)
+    for name in ("landmark", "pose", "local_dynamic"):
+        assert last[name] < 0.5 * first[name], name
+
+
+def test_a_loss_that_a_face_model_cannot_serve_is_a_sentence(installed, tmp_path):
+    with pytest.raises(UsageError, match="own expression of flame2020 does not shut them. Set expression=keys"):
+        tiny_paper("flame2020", expression="own")
+    with pytest.raises(UsageError, match=r"losses shape, expression, .* people of open_head"):
+        small(face_model="bfm2009", network__sees_landmarks=False)
+    with pytest.raises(UsageError, match="known on the open head only"):
+        small(face_model="flame2020")
+    with pytest.raises(UsageError, match="There is: open_head"):
+        tiny_paper("flame")

@@ -229,7 +229,7 @@ class OpenHeadOn:
         order = np.argsort(around(rim))
         level = np.interp(around(self.model.mean), around(rim)[order], rim[order, 1], period=2 * np.pi)
         below = self.model.mean[:, 1] < level - RIM_TUCK_M[0] - BELOW_RIM_M
-        return below[self.model.topology.triangles].all(axis=1)
+        return below[self.model.topology.triangles].sum(axis=1) >= 2
 
 
 def _missing(model: MorphableModel) -> list[str]:
