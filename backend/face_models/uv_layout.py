@@ -6,8 +6,7 @@ the head to the crown, a face with an edge all round is not cut. Its eyes and mo
 nostrils) small. Every other piece gets an island of its own in a strip below; eyeballs show their front.
 """
 
-import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sparse
@@ -15,8 +14,6 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
 
 from backend.face_models.flattening import Curve, Disc, corner_triangles, flatten, triangle_area
-
-logger = logging.getLogger(__name__)
 
 SKIN = "skin"
 MARGIN = 0.005
@@ -115,6 +112,8 @@ def make_uv(
     pieces = [
         piece for part, rows in _parts(len(faces), part_faces).items() for piece in _pieces(part, rows, faces[rows])
     ]
+    if len(pieces) * (LEAST_ISLAND + MARGIN) ** 2 > STRIPS[-1]:
+        raise ValueError(f"The head has too many loose pieces for one texture: {len(pieces)}.")
     for piece in pieces:
         if piece.euler != 2:
             raise ValueError(f"A piece of the part '{piece.part or 'without a name'}' has a handle: it is no disc.")
@@ -265,7 +264,7 @@ def _cut_open(skin: _Piece, mean: np.ndarray) -> tuple[_Piece, np.ndarray]:
         rim = loops[0]
         rim = np.roll(rim, -(points[rim, 1] + off[rim]).argmin())
         top = (points[rim, 1] - off[rim]).argmax()
-        return _with_loops(skin, [rim, *loops[1:]]), np.array([[top, top]])
+        return replace(skin, loops=[rim, *loops[1:]]), np.array([[top, top]])
     forbidden = np.zeros(len(points), bool)
     for loop in loops:
         forbidden[loop] = True
@@ -302,11 +301,7 @@ def _opened(piece: _Piece, path: np.ndarray, front: int) -> _Piece:
     vertices = piece.vertices[cut.vertices]
     loops = sorted(cut.loops, key=lambda loop: not np.isin(cut.vertices[loop], path).any())
     start = np.flatnonzero(vertices[loops[0]] == front)[0]
-    return _Piece(cut.part, cut.rows, cut.corners, vertices, [np.roll(loops[0], -start), *loops[1:]])
-
-
-def _with_loops(piece: _Piece, loops: list[np.ndarray]) -> _Piece:
-    return _Piece(piece.part, piece.rows, piece.corners, piece.vertices, loops)
+    return replace(cut, vertices=vertices, loops=[np.roll(loops[0], -start), *loops[1:]])
 
 
 def _sizes(mean: np.ndarray, skin: _Piece, seed_points: np.ndarray | None) -> np.ndarray:
@@ -374,11 +369,10 @@ def _lay(
         disc = Disc(faces, vertices, sizes, outer, np.zeros(0, np.int64), holes, band, pairs)
         try:
             return flatten(disc, curve, iterations, REWEIGHTINGS, STAGES, ENOUGH)[:count]
-        except ValueError:
+        except ValueError as error:
             # quads may start folded along one diagonal: then only the one they are split along counts
-            if (faces[:, 3] < 0).all():
-                raise
-    raise AssertionError("unreachable")
+            folded = error
+    raise folded
 
 
 def _split(faces: np.ndarray) -> np.ndarray:
@@ -409,7 +403,7 @@ def _island(piece: _Piece, mean: np.ndarray, skin_area: float) -> list[_Chart]:
     aspect = float(np.clip(np.sqrt(spread[2] / max(spread[1], 1e-20)), 1.0, 4.0))
     rim = loops[0]
     start = (centred[rim] @ axes[:, 1] + 0.5 * np.abs(centred[rim] @ axes[:, 2])).argmin()
-    piece = _with_loops(piece, [np.roll(rim, -start), *loops[1:]])
+    piece = replace(piece, loops=[np.roll(rim, -start), *loops[1:]])
     places = _lay(piece, mean, np.ones(len(points)), Curve((0.0, 0.0), (aspect, 1.0), ISLAND_POWER), ISLAND_ITERATIONS)
     width = np.sqrt(piece.area(mean) / skin_area * aspect)
     return [_Chart(piece, places, float(np.clip(width, LEAST_ISLAND, WIDEST_ISLAND)))]
@@ -439,7 +433,7 @@ def _eyeball(piece: _Piece, mean: np.ndarray) -> list[_Chart]:
         if area.min() <= 1e-6 * np.median(area):
             return []
         vertices = piece.vertices[cap.vertices]
-        charts.append(_Chart(_Piece(cap.part, cap.rows, cap.corners, vertices, cap.loops), places, width))
+        charts.append(_Chart(replace(cap, vertices=vertices), places, width))
     return charts
 
 
