@@ -32,7 +32,8 @@ class KnownAsset:
         sentence: what the licence means for a person.
         commercial: whether results may be sold.
         source: where its owner gives it out, for people.
-        files: names that its files usually have.
+        expected: which file or folder a person gives, in words.
+        files: names that its files have.
         download: the file, where the licence lets anyone download it and its content is known; None elsewhere.
     """
 
@@ -43,8 +44,16 @@ class KnownAsset:
     sentence: str
     commercial: bool
     source: str
+    expected: str = ""
     files: tuple[str, ...] = ()
     download: KnownFile | None = None
+
+    @property
+    def how_to_get(self) -> str:
+        """A sentence with the command."""
+        if self.download is not None:
+            return f"Download it: python3 -m backend assets fetch {self.name}."
+        return f"Get {self.expected} from its owner at {self.source}, then: {ADD_COMMAND}."
 
 
 CATALOGUE = (
@@ -66,6 +75,7 @@ CATALOGUE = (
         "more.",
         commercial=False,
         source="https://flame.is.tue.mpg.de",
+        expected="generic_model.pkl",
         files=("generic_model.pkl",),
     ),
     KnownAsset(
@@ -77,6 +87,7 @@ CATALOGUE = (
         "more.",
         commercial=False,
         source="https://flame.is.tue.mpg.de",
+        expected="flame2023.pkl",
         files=("flame2023.pkl",),
     ),
     KnownAsset(
@@ -87,6 +98,7 @@ CATALOGUE = (
         "FLAME 2023 Open, Max Planck Society: free for any use that names its makers, within its terms.",
         commercial=True,
         source="https://flame.is.tue.mpg.de",
+        expected="flame2023_Open.pkl",
         files=("flame2023_Open.pkl",),
     ),
     KnownAsset(
@@ -98,6 +110,7 @@ CATALOGUE = (
         "made from it may be passed on without its licence.",
         commercial=False,
         source="https://faces.dmi.unibas.ch/bfm",
+        expected="BFM_model_front.mat, or the folder of 01_MorphableModel.mat with the files that belong to it",
         files=("BFM_model_front.mat", "01_MorphableModel.mat"),
     ),
     KnownAsset(
@@ -108,6 +121,7 @@ CATALOGUE = (
         "ICT-FaceKit, copyright 2020 USC Institute for Creative Technologies: free for any use with this notice.",
         commercial=True,
         source="https://github.com/USC-ICT/ICT-FaceKit",
+        expected="the folder FaceXModel",
         files=("ict_facekit.npz", "FaceXModel"),
     ),
     KnownAsset(
@@ -118,6 +132,7 @@ CATALOGUE = (
         "GNM Head, copyright 2026 Google LLC: free for any use; who passes it on adds the licence's text.",
         commercial=True,
         source=GNM_PAGE,
+        expected=GNM_FILE.name,
         files=(GNM_FILE.name,),
         download=GNM_FILE,
     ),

@@ -192,8 +192,7 @@ def to_fetch(name: str) -> KnownFile:
     if entry.download is None:
         raise UsageError(
             "not-fetchable",
-            f"Lifemask may not download {entry.label} for you, or does not know its file: get it from its owner at "
-            f"{entry.source} and add what you got with: {ADD_COMMAND}.",
+            f"Lifemask does not download {entry.label}. {entry.how_to_get}",
             Fix("add-face-model", "Add a file", ADD_COMMAND),
         )
     return entry.download

@@ -45,8 +45,8 @@ def check_face_model(name: str) -> None:
         raise no_such_asset(name, names, f"No head can be made from {name}: there is no such face model")
     raise UsageError(
         "no-such-face-model",
-        f"No head can be made from {name} yet: {entry.label} has not been added. Get it from its owner at "
-        f"{entry.source}, then: {ADD_COMMAND}. There is: {', '.join(names)}.",
+        f"No head can be made from {name} yet: {entry.label} has not been added. {entry.how_to_get} "
+        f"There is: {', '.join(names)}.",
         Fix("add-face-model", "Add a face model", ADD_COMMAND),
     )
 

@@ -19,9 +19,11 @@ from pathlib import Path
 import pytest
 
 from backend import asset_catalogue, asset_store, cli, start
-from backend.asset_catalogue import CATALOGUE
+from backend.asset_catalogue import CATALOGUE, FACE_MODEL
 from backend.downloads import KnownFile
 from backend.errors import Cancelled, LifemaskError, SetupError, UsageError
+from backend.face_models.formats import FORMATS
+from backend.face_models.open_head import LICENCE as OPEN_HEAD_LICENCE
 from backend.face_models.registered_head import VERSION
 from backend.options import face_model_names
 from tests.backend.test_downloads import CONTENT, known, server  # noqa: F401  (fixtures)
@@ -377,7 +379,7 @@ def test_a_downloaded_face_model_is_added_and_its_file_is_not_kept(home, server,
 @pytest.mark.parametrize(
     ("name", "code", "words"),
     [
-        ("flame2020", "not-fetchable", "https://flame.is.tue.mpg.de .* assets add FILE"),
+        ("flame2020", "not-fetchable", "generic_model.pkl .*https://flame.is.tue.mpg.de, .* assets add FILE"),
         ("bfm2009", "not-fetchable", "https://faces.dmi.unibas.ch"),
         ("open_head", "built-in", "comes with Lifemask"),
         ("face_landmaker", "no-such-face-model", "Did you mean face_landmarker"),
@@ -404,6 +406,18 @@ def test_the_list_has_everything_once_the_built_in_head_first(preparation, home,
     for asset in assets:
         assert asset.sentence.endswith(".") and asset.licence and asset.source and asset.label
         assert asset.fetchable == (asset_catalogue.known(asset.name).download is not None)
+
+
+def test_the_list_says_of_a_face_model_what_its_format_says():
+    entries = {entry.name: entry for entry in CATALOGUE if entry.kind == FACE_MODEL}
+    licences = {form.name: form.licence for form in FORMATS} | {"open_head": OPEN_HEAD_LICENCE}
+    assert set(entries) == set(licences)
+    for name, licence in licences.items():
+        told = entries[name]
+        assert (told.licence, told.sentence, told.commercial) == (licence.name, licence.sentence, licence.commercial)
+    for form in FORMATS:
+        told = entries[form.name]
+        assert (told.label, told.source, told.expected) == (form.label, form.source, form.expected)
 
 
 def bare(home: Path, *arguments: str) -> subprocess.CompletedProcess:

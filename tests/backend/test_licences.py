@@ -188,6 +188,7 @@ def test_a_batch_is_refused_as_a_whole(flame, tmp_path, monkeypatch):
     ("name", "words"),
     [
         ("flame2020", "FLAME 2020 has not been added.*https://flame.is.tue.mpg.de.*assets add FILE.*open_head"),
+        ("gnm", "GNM Head 3 has not been added. Download it: python3 -m backend assets fetch gnm"),
         ("open-head", "Did you mean open_head"),
         ("bfm2019", "Did you mean bfm2009"),
         ("face_landmarker", "no such face model"),

@@ -15,9 +15,10 @@ import torch
 from backend import asset_store, devices, pipeline
 from backend.cli import DEMO_PHOTOGRAPH
 from backend.client import Backend, Failed, Finished, Progress, backend_command
-from backend.errors import LifemaskError, UsageError
+from backend.errors import Cancelled, LifemaskError, UsageError
 from backend.options import ReconstructOptions
 from backend.result_folder import read_result
+from tests.stand_in_heads import write_flame_head
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -190,6 +191,43 @@ def test_face_models_are_told_listed_refused_and_removed(with_flame, tmp_path):
     assert [asset["name"] for asset in listed if asset["installed"]] == ["open_head"]
     assert refusal(backend, "reconstruct", **for_sale) == "no-such-face-model"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_face_model_is_added_used_and_removed_without_a_new_process(tmp_path):
+    write_flame_head(tmp_path, kind="2020")
+    command, variables = backend_command(Path(sys.executable), "serve", "--parent-pid", str(os.getpid()))
+    home = tmp_path / "home"
+    backend = Backend(command, tmp_path / "logs", variables={**variables, "LIFEMASK_HOME": str(home)})
+    file = {"path": str(tmp_path / "generic_model.pkl")}
+    try:
+        request, stages = backend.request("assets.add", file), []
+        with pytest.raises(Cancelled):
+
+            def stop(progress: Progress) -> None:
+                if progress.share > 0.06:
+                    backend.cancel(request)
+
+            backend.wait(request, stop)
+        pid = backend.pid
+        assert not [path for path in (home / "face_models").iterdir() if path.suffix != ".lock"]
+        told = backend.wait(
+            backend.request("assets.add", file), lambda progress: stages.append((progress.share, progress.stage))
+        )["asset"]
+        assert (told["name"], told["installed"], told["commercial"]) == ("flame2020", True, False)
+        assert told["size"] == (tmp_path / "generic_model.pkl").stat().st_size
+        assert stages == sorted(stages) and len(dict(stages)) > 3
+        asked = job(tmp_path / "out", DEMO_PHOTOGRAPH, face_model="flame2020")
+        value = backend.wait(backend.request("reconstruct", asked))
+        head = read_result(tmp_path / "out")
+        assert head.face_model.name == "flame2020" and head.licences[0].what == "face model FLAME 2020"
+        assert any("may not be sold" in warning for warning in value["warnings"])
+        assert 0 < value["landmark_error"] < 0.05
+        assert backend.wait(backend.request("assets.remove", {"name": "flame2020"})) == {}
+        assert refusal(backend, "reconstruct", **asked) == "no-such-face-model"
+        assert backend.pid == pid
+    finally:
+        backend.stop()
 
 
 def test_it_refuses_an_add_on_of_another_version(backend):
