@@ -110,7 +110,7 @@ CATALOGUE = (
         "made from it may be passed on without its licence.",
         commercial=False,
         source="https://faces.dmi.unibas.ch/bfm",
-        expected="BFM_model_front.mat, or the folder of 01_MorphableModel.mat with the files that belong to it",
+        expected="BFM_model_front.mat or the folder of 01_MorphableModel.mat",
         files=("BFM_model_front.mat", "01_MorphableModel.mat"),
     ),
     KnownAsset(
