@@ -116,7 +116,9 @@ def _asked(sentence: str) -> bool:
     if not sys.stdin.isatty():
         return False
     print(sentence, file=sys.stderr)
-    return input("Download it? [y/N] ").strip().lower() in ("y", "yes")
+    with contextlib.suppress(EOFError):  # Ctrl-D
+        return input("Download it? [y/N] ").strip().lower() in ("y", "yes")
+    return False
 
 
 @contextlib.contextmanager

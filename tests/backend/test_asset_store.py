@@ -471,8 +471,14 @@ def test_the_command_adds_and_removes(preparation, home, model_file, monkeypatch
 
 def test_the_command_fetches_after_a_yes_in_the_terminal(home, server, downloadable, monkeypatch, capsys):  # noqa: F811
     monkeypatch.setattr("sys.stdin", types.SimpleNamespace(isatty=lambda: True))
-    for answer, code in (("n", 2), ("y", 0)):
-        monkeypatch.setattr("builtins.input", lambda prompt, answer=answer: answer)
+    for answer, code in ((None, 2), ("n", 2), ("y", 0)):
+
+        def say(prompt: str, answer: str | None = answer) -> str:
+            if answer is None:
+                raise EOFError
+            return answer
+
+        monkeypatch.setattr("builtins.input", say)
         assert cli.main(["assets", "fetch", "face_landmarker"]) == code
         said = capsys.readouterr()
         assert "0.5 MB" in said.err and "Apache-2.0" in said.err and downloadable.source in said.err
