@@ -4,6 +4,9 @@ Random people of ICT-FaceKit whose shape is known are rendered with plain skin f
 with expressions, some with eyes shut, and reconstructed from the pictures. The neutral head is scored against a scan
 of the true neutral by the protocol of `now.py`, over the head's outer skin. The reconstruction is told the focal
 length, as a photograph's EXIF would tell it; --unknown-focal adds rows without.
+
+With --face-model NAME it is another question: how much that model and the open head can express of each other's people
+(`expressiveness.py`).
 """
 
 import argparse
@@ -18,9 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from backend.environment import home
-from backend.errors import PhotoError
+from backend.errors import PhotoError, UsageError
 from backend.face_models import load_face_model
 from backend.face_models.morphable_model import MorphableModel, split_quads
+from backend.options import DEFAULT_METHOD, METHODS
 from backend.surface import Surface, barycentric_coordinates
 from training.evaluation.data_folder import data_folder
 from training.evaluation.ict_people import FOCAL_35MM, YAWS_DEGREES, IctSubject, subjects
@@ -167,7 +171,13 @@ def main(arguments: list[str]) -> int:
     """`python3 -m training evaluate shape`."""
     parser = argparse.ArgumentParser(prog="evaluate shape", description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of test data; default $LIFEMASK_DATA")
-    parser.add_argument("--people", type=int, default=24)
+    parser.add_argument("--people", type=int, help="default 24; with --face-model 20 of each of the two models")
+    parser.add_argument(
+        "--face-model", metavar="NAME", help="this model and the open head fitted to each other's people"
+    )
+    parser.add_argument(
+        "--method", choices=METHODS, default=DEFAULT_METHOD, help="with --face-model: of the photographs"
+    )
     parser.add_argument("--metrical", action="store_true", help="keep the heads' own scale")
     parser.add_argument("--unknown-focal", action="store_true", help="also without telling the focal length")
     parser.add_argument("--only-means", action="store_true", help="leave the reconstructions out")
@@ -175,6 +185,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if options.face_model:
+        return _main_of_face_model(options)
+    options.people = options.people or 24
     path = data_folder(options.data, "face_models/ict_facekit.npz") / "face_models/ict_facekit.npz"
     reconstruct = None
     if not options.only_means:
@@ -195,4 +208,20 @@ def main(arguments: list[str]) -> int:
         people = {name: [float(np.median(e.distances_mm)) for e in rows] for name, rows in errors.items()}
         record = {"rows": {name: asdict(found) for name, found in summaries.items()}, "median_by_person": people}
         options.json.write_text(json.dumps(record | {"protocol": kind}, indent=1), "utf-8")
+    return 0
+
+
+def _main_of_face_model(options: argparse.Namespace) -> int:
+    from training.evaluation import expressiveness
+
+    models = [load_face_model("open_head"), load_face_model(options.face_model)]
+    if models[0] is models[1]:
+        raise UsageError("bad-face-model", "The open head is what other models are compared with: name another one.")
+    folder = None
+    if not options.only_means:
+        folder = data_folder(options.data, expressiveness.FOUR_VIEWS) / expressiveness.FOUR_VIEWS
+    text, record = expressiveness.compare(models, options.people or expressiveness.PEOPLE, folder, options.method)
+    print(text)
+    if options.json:
+        options.json.write_text(json.dumps(record, indent=1), "utf-8")
     return 0
