@@ -16,9 +16,17 @@ from backend.errors import UsageError
 from backend.face_models import load_face_model
 from backend.face_models.albedo import AlbedoBasis
 from backend.face_models.bfm import BfmFront, read_bfm_front
+from backend.face_models.formats import identify
 from backend.face_models.lid_apertures import LidApertures
 from backend.face_models.linear_shape import LinearShape
-from backend.face_models.linearised import Bases, Expression, albedo_of, linearised, linearised_by_name
+from backend.face_models.linearised import (
+    Bases,
+    Expression,
+    albedo_of,
+    linearised,
+    linearised_by_name,
+    names_a_file,
+)
 from backend.face_models.model_arrays import ContourLandmarks, ModelArrays, Skinning
 from backend.face_models.morphable_model import MorphableModel, SurfacePoints, split_quads
 from backend.face_models.skinning import JointRig
@@ -242,8 +250,8 @@ def differentiable_model(
     """A face model for training: a new module each time, so that one may be on a graphics card.
 
     Args:
-        source: "open_head", the name of a face model that was added, such a model itself, the path of a
-            `BFM_model_front.mat` or of FLAME's `.pkl`, or what such a file holds.
+        source: "open_head", the name of a face model that was added, such a model itself, the path of a model's file
+            or folder as its owner gives it out (see `formats`), or what that holds.
         expression: "keys" or "own"; None for the keys of models that have some, else the model's own.
 
     Raises:
@@ -255,9 +263,8 @@ def differentiable_model(
     if isinstance(source, MorphableModel):
         chosen = _expression_of(source, expression)
         return _of_head(source, linearised(source, chosen))
-    path = Path(source)
-    if path.suffix.lower() in FILE_READERS:
-        return FILE_READERS[path.suffix.lower()](path, expression)
+    if names_a_file(source):
+        return _of_file(Path(source), expression)
     chosen = _expression_of(_by_name(str(source)), expression)
     return _of_head(*linearised_by_name(str(source), chosen))
 
@@ -273,8 +280,9 @@ def _by_name(name: str) -> MorphableModel:
         there = ", ".join(["open_head", *(asset.name for asset in installed() if asset.kind == "face_model")])
         raise UsageError(
             "unknown-face-model",
-            f"There is no face model '{name}' to train with. There is: {there}; or give the path of your "
-            "BFM_model_front.mat or of FLAME's .pkl. `python3 -m backend assets add FILE` adds a model.",
+            f"There is no face model '{name}' to train with. There is: {there}; or give the path of a "
+            "model's file, such as BFM_model_front.mat or FLAME's .pkl. To add a model: python3 -m backend assets add "
+            "FILE.",
         ) from error
 
 
@@ -402,21 +410,13 @@ def _bfm(model: BfmFront) -> DifferentiableModel:
     )
 
 
-def _read_bfm(path: Path, expression: Expression | None) -> DifferentiableModel:
+def _of_file(path: Path, expression: Expression | None) -> DifferentiableModel:
+    if path.suffix.lower() != ".mat" or not path.is_file():
+        return _of_arrays(identify(path).read(path), expression)
     if expression == "keys":
         raise UsageError(
             "no-keys",
             f"{path.name} has no ARKit keys. Add the model first (python3 -m backend assets add FILE), which makes "
             "them, and name it; or set expression=own.",
         )
-    return _bfm(read_bfm_front(path))
-
-
-def _read_flame(path: Path, expression: Expression | None) -> DifferentiableModel:
-    from backend.face_models.flame import flame_arrays
-
-    return _of_arrays(flame_arrays(path), expression)
-
-
-FILE_READERS = {".mat": _read_bfm, ".pkl": _read_flame}
-"""How a file is read, by how its name ends."""
+    return _bfm(read_bfm_front(path))  # its colours are exact here, see `bfm_arrays`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -46,6 +47,12 @@ class Bases:
     names: tuple[str, ...]
     lid_columns: tuple[int, int] | None
     expression_size: int
+
+
+def names_a_file(source: str | Path) -> bool:
+    """Whether a face model is given by a path instead of a name: names have neither folders nor endings."""
+    path = Path(source)
+    return bool(path.suffix) or len(path.parts) > 1
 
 
 @lru_cache(maxsize=2)

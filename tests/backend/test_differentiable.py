@@ -14,12 +14,15 @@ from backend.face_models import OpenHead, load_face_model
 from backend.face_models.albedo import load_albedo_basis
 from backend.face_models.bfm import read_bfm_front
 from backend.face_models.differentiable import DifferentiableModel, differentiable_model
+from backend.face_models.flame import flame_arrays
 from backend.face_models.linear_shape import BlinkBasis, LinearShape
 from backend.face_models.model_arrays import ContourLandmarks, ModelArrays, Skinning
 from backend.face_models.morphable_model import Licence, SurfacePoints
+from backend.face_models.registered_head import RegisteredHead
 from backend.face_models.skinning import skinned
 from backend.lids import aperture
 from tests.face_model_files import write_bfm_front
+from tests.stand_in_heads import write_flame_head, write_flame_landmarks
 
 SEEDS = st.integers(0, 2**32 - 1)
 PEOPLE = 40
@@ -432,3 +435,62 @@ def test_a_file_that_lacks_what_is_asked_for_says_what_to_do(jointed):
         differentiable_model(arrays_of(jointed, landmarks68=None))
     with pytest.raises(UsageError, match="has no ARKit keys"):
         differentiable_model(arrays_of(jointed), expression="keys")
+
+
+@pytest.fixture(scope="module")
+def flame_head(prepared_flame) -> RegisteredHead:
+    return RegisteredHead.load(prepared_flame)
+
+
+@pytest.fixture(scope="module")
+def basel_head(prepared_bfm) -> RegisteredHead:
+    return RegisteredHead.load(prepared_bfm)
+
+
+@pytest.mark.parametrize(("which", "mean_mm"), [("flame_head", 0.06), ("basel_head", 0.02)])
+def test_prepared_models_are_within_hundredths_of_a_millimetre_and_shut_their_eyes(which, mean_mm, request):
+    exact = request.getfixturevalue(which)
+    model = differentiable_model(exact)
+    assert model.expression_size == 52 and model.shuts_lids and "landmarks478" in model.point_sets
+    shut = torch.ones(1, 2)
+    for person in range(6):
+        identity, expression = random_codes(model, person)
+        wanted = exact_head(exact, identity[0], model.expression_names, expression[0])
+        error_mm = 1000 * np.linalg.norm(model.vertices(identity, expression)[0].numpy() - wanted, axis=1)
+        assert error_mm[exact.masks["face"]].mean() < mean_mm
+        still = model.vertices(identity, torch.zeros_like(expression), lid_closure=shut)
+        assert float(model.lids(still[:, model.lids.vertices]).max()) < 0.005
+
+
+@pytest.mark.parametrize("joint", ["root", "neck"])
+def test_flames_lids_are_shut_whichever_way_its_head_looks(flame_head, joint):
+    model = differentiable_model(flame_head)
+    identity, expression = random_codes(model, 3)[0], torch.zeros(1, 52)
+    pose = torch.zeros(1, 5, 3)
+    pose[0, JOINTS.index(joint), 1] = 0.9
+    shut = model.vertices(identity, expression, pose, torch.ones(1, 2))[0]
+    opened = model.vertices(identity, expression, pose)[0]
+    for side in ("left", "right"):
+        eye = flame_head.rig.eye(side)
+        upper, lower = eye.loop[2 : eye.outer - 1], eye.loop[eye.outer + 2 : -1]
+        gaps = [torch.cdist(head[upper], head[lower]).min(dim=1).values for head in (shut, opened)]
+        assert gaps[0].max() < 0.0015 and gaps[1].max() > 0.005
+
+
+def test_flames_file_is_read_with_the_landmarks_beside_it(tmp_path):
+    path = write_flame_head(tmp_path / "generic_model.pkl")
+    with pytest.raises(UsageError, match="does not say where its 68 landmarks are"):
+        differentiable_model(path)
+    write_flame_landmarks(tmp_path)
+    model, read = differentiable_model(path), flame_arrays(path)
+    assert (model.name, model.identity_size, model.expression_size) == ("flame2020", 300, 100)
+    identity, expression = (torch.randn(2, size, generator=torch.Generator().manual_seed(1)) for size in (300, 100))
+    pose = random_pose(4, 2, 0.3)
+    found = model.vertices(identity, expression, pose)
+    shaped = read.mean + np.tensordot(identity[1].numpy(), read.identity_basis, 1)
+    shaped = shaped + np.tensordot(expression[1].numpy(), read.expression_basis, 1)
+    wanted = skinned(read.skinning, shaped, read.skinning.regressor @ shaped, pose[1].numpy())
+    np.testing.assert_allclose(found[1], wanted, atol=1e-5)
+    ahead, aside = (model.landmarks68(found, torch.full((2,), yaw)) for yaw in (0.0, 35.0))
+    assert (ahead - aside)[:, :17].norm(dim=2).max() > 0.005
+    assert torch.equal(ahead[:, 17:], aside[:, 17:])

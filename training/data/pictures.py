@@ -14,7 +14,7 @@ from backend.aligned_crop import AlignedCrop, align
 from backend.errors import UsageError
 from backend.face_models import load_face_model
 from backend.face_models.lid_keys import BLINK_CORRECTIVES
-from backend.face_models.linearised import albedo_of
+from backend.face_models.linearised import albedo_of, names_a_file
 from training.data.sample import Sample
 from training.data.shards import ShardFolder, read_description
 
@@ -152,7 +152,7 @@ def shown_model(face_model: str, shards: str | None) -> str:
     """
     if shards is not None:
         return read_description(Path(shards)).face_model
-    if face_model == "open_head" or Path(face_model).suffix:
+    if face_model == "open_head" or names_a_file(face_model):
         return "open_head"
     from training.data.open_head_on import can_be_drawn
 
