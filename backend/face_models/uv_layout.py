@@ -297,7 +297,9 @@ def _path(graph: sparse.csr_matrix, start: int, end: int) -> np.ndarray:
 
 def _opened(piece: _Piece, path: np.ndarray, front: int) -> _Piece:
     """The piece cut along a path; its rim begins at the head's vertex `front`."""
-    (cut,) = _pieces(piece.part, piece.rows, piece.corners, np.stack([path[:-1], path[1:]], axis=1))
+    cut, *rest = _pieces(piece.part, piece.rows, piece.corners, np.stack([path[:-1], path[1:]], axis=1))
+    if rest or cut.euler != 2:
+        raise ValueError(f"A piece of the part '{piece.part or 'without a name'}' cannot be cut open into one disc.")
     vertices = piece.vertices[cut.vertices]
     loops = sorted(cut.loops, key=lambda loop: not np.isin(cut.vertices[loop], path).any())
     start = np.flatnonzero(vertices[loops[0]] == front)[0]
