@@ -35,7 +35,7 @@ class Asset:
         installed: whether it can be used now.
         licence: its short name; sentence: what it allows, in words.
         commercial: whether what is made with it may be sold; False where nobody says so.
-        size: bytes on the disk, or to download; 0 where that is not known.
+        size: bytes of the original file or files; 0 where that is not known.
         sha256: of the file, or empty.
         source: where its owner gives it out, in words or as an address.
         fetchable: its licence lets anyone download it.

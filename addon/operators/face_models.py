@@ -138,13 +138,11 @@ class LIFEMASK_OT_remove_face_model(bpy.types.Operator):
         return _may_start(cls)
 
     def invoke(self, context, event):
-        asset = known(self.asset)
-        freed = f"{megabytes(asset.size)} are deleted. " if asset.size else ""
         return context.window_manager.invoke_confirm(
             self,
             event,
-            title=f"Remove {asset.label}?",
-            message=f"{freed}Heads that were made with it stay as they are.",
+            title=f"Remove {known(self.asset).label}?",
+            message="It is deleted from Lifemask's folder. Heads that were made with it stay as they are.",
             confirm_text="Remove",
             icon="WARNING",
         )

@@ -54,6 +54,8 @@ def _draw_licence(layout: bpy.types.UILayout, record: head_record.HeadRecord, wi
         paragraphs.draw(layout, "This head may not be sold.", width, "ERROR")
     words = layout.column()
     words.active = False
+    if record.may_be_sold:
+        words.label(text="This head may be sold.")
     for sentence in sentences_of(record):
         if sentence not in warned:
             paragraphs.draw(words, sentence, width)
