@@ -1,4 +1,4 @@
-"""`blender --command lifemask reconstruct|batch|setup|doctor …`: the backend's own commands, run beside this Blender.
+"""`blender --command lifemask reconstruct|batch|assets|setup|doctor …`: the backend's commands, run beside this Blender.
 
 The command runs in the environment that was set up, as a child whose output and exit code are passed on. Blender files
 are written by this very Blender.
@@ -19,12 +19,17 @@ from .session import session
 
 NAME = "lifemask"
 NEED_AN_ENVIRONMENT = ("reconstruct", "batch", "demo", "bench")
-TAKE_A_BLENDER = ("reconstruct", "batch")
+ADD_A_FACE_MODEL = ["assets", "add"]
+"""Prepares a model, for which the packages are needed too; the other commands about assets need none."""
+
+TAKE_A_BLENDER = MAKE_HEADS = ("reconstruct", "batch")
+FOR_SALE = "--for-sale"
 USAGE = f"""\
 usage: blender --command {NAME} COMMAND ...
 
   reconstruct PHOTO [PHOTO ...] --output DIR [--format fbx,glb,...]
   batch INPUT --output DIR [--format fbx,glb,...] [--per-person] [--resume] [--jobs N] [--report FILE]
+  assets list | add FILE | fetch NAME | remove NAME      face models and their licences
   setup               install what is needed to compute heads
   doctor              what is installed and what is missing
 
@@ -62,12 +67,14 @@ def command_of(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]] | N
         found = find_environment(settings.folder, settings.device, settings.existing)
     except SetupError:
         found = None
-    if found is None and arguments[0] in NEED_AN_ENVIRONMENT:
+    if found is None and (arguments[0] in NEED_AN_ENVIRONMENT or list(arguments[:2]) == ADD_A_FACE_MODEL):
         return None
     python = found.python if found else Path(sys.executable)
     arguments = list(arguments)
     if arguments[0] in TAKE_A_BLENDER and not any(each.split("=")[0] == "--blender" for each in arguments):
         arguments += ["--blender", bpy.app.binary_path or sys.executable]
+    if arguments[0] in MAKE_HEADS and settings.for_sale and FOR_SALE not in arguments:
+        arguments.append(FOR_SALE)
     command, variables = backend_command(python, *arguments)
     variables["LIFEMASK_HOME"] = str(settings.folder)
     variables["LIFEMASK_PARENT_PID"] = str(os.getpid())  # where Blender is killed, the command ends too

@@ -51,7 +51,7 @@ def commands(addon, arguments: dict) -> dict:
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         facts["help"] = [run(["--help"]), run([])]
-        facts["not set up"] = [run(["batch", "x", "--output", "y"]), run(["reconstruct"])]
+        facts["not set up"] = [run(["batch", "x", "--output", "y"]), run(["reconstruct"]), run(["assets", "add", "x"])]
     facts["said"] = said.getvalue()
     stand_in(folder)
     chosen.existing_environment = str(folder / "environment")
@@ -64,6 +64,11 @@ def commands(addon, arguments: dict) -> dict:
     facts["batch"] = (folder / "called.json").read_text("utf-8")
     run(["batch", "people", "--output", "heads", "--blender", "/another/blender"])
     facts["own blender"] = (folder / "called.json").read_text("utf-8")
+    chosen.for_sale = True
+    run(["batch", "people", "--output", "heads"])
+    facts["for sale"] = (folder / "called.json").read_text("utf-8")
+    run(["assets", "list"])
+    facts["assets"] = (folder / "called.json").read_text("utf-8")
     run(["doctor"])
     facts["doctor"] = (folder / "called.json").read_text("utf-8")
     return facts

@@ -25,7 +25,7 @@ def test_commands_run_in_the_environment_that_was_set_up(in_blender, blender_ver
     measured = in_blender(blender_version, "commands", script=SCENARIOS, folder=folder)
     assert measured["registered"]
     assert measured["help"] == [0, 2] and "blender --command lifemask COMMAND" in measured["said"]
-    assert measured["not set up"] == [2, 2] and "not set up yet" in measured["said"]
+    assert measured["not set up"] == [2, 2, 2] and "not set up yet" in measured["said"]
     assert measured["code"] == 7 and measured["output"] == "said by the command\n"
     called = json.loads(measured["batch"])
     assert called["arguments"][:6] == ["-m", "backend", "batch", "people", "--output", "heads"]
@@ -36,6 +36,9 @@ def test_commands_run_in_the_environment_that_was_set_up(in_blender, blender_ver
     assert called["variables"]["LIFEMASK_PARENT_PID"] == called["variables"]["parent"]
     own = json.loads(measured["own blender"])["arguments"]
     assert own.count("--blender") == 1 and own[-1] == "/another/blender"
+    assert "--for-sale" not in called["arguments"]
+    assert json.loads(measured["for sale"])["arguments"].count("--for-sale") == 1
+    assert json.loads(measured["assets"])["arguments"] == ["-m", "backend", "assets", "list"]
     assert json.loads(measured["doctor"])["arguments"] == ["-m", "backend", "doctor"]
 
 
