@@ -27,8 +27,6 @@ from backend.surface import OrientedSurface, barycentric_coordinates, mesh_norma
 LEAST_TRUST = 0.3
 """Mean trust of the registration on a region below which the other model has no such region."""
 NEEDED = ("scalp", "ears", "neck", "face")
-ON_AN_EDGE = 0.02
-"""Barycentric weight below which a corner has no part in a point."""
 STRETCHED = 4.0
 """Times the usual length on the texture from which on an edge is taken to cross a seam."""
 MOUTH, TEETH = ("mouth_inside", "tongue"), ("teeth_upper", "teeth_lower")
@@ -159,7 +157,6 @@ class OpenHeadOn:
         self.triangle_uv = np.zeros((count, 3), np.int64)
         self.vertex_uv = np.zeros((len(mean), 2), np.float32)
         self._parts_of_uv: list[np.ndarray] = []
-        self._beyond = np.zeros(len(mean), bool)  # next to the rim of the open head's neck, or where it has nothing
         eyes = {side: self._of_part(f"eyeball_{side}") for side in EYE_SIDES}
         teeth, mouth = self._of_part("teeth"), self._of_part("tongue", "gums")
         skin = ~(eyes["left"] | eyes["right"] | teeth | mouth | self._of_part("lashes"))
@@ -189,7 +186,6 @@ class OpenHeadOn:
 
         found, weights, _ = surface.closest(points[used], normals[used])
         triangle = number(found)
-        self._beyond[used] |= (np.isin(found, self.head.data["neck_loop"]) | (weights < ON_AN_EDGE)).all(axis=1)
         uv = np.einsum("nc,ncd->nd", weights, head.uv[head.triangle_uv[triangle]].astype(np.float64))
         self.triangle[rows], self.corner[rows] = triangle[place], weights.argmax(axis=1)[place]
         self.vertex_uv[used] = uv
@@ -220,7 +216,7 @@ class OpenHeadOn:
         self._parts_of_uv.append(np.clip(np.einsum("nc,ncd->nd", weights, corner_uv), 0.0, 1.0))
 
     def _below_the_neck(self) -> np.ndarray:
-        """(T,) bool: triangles below or outside the rim that the shoulders hang on."""
+        """(T,) bool: triangles below the rim that the shoulders hang on."""
         rim = self.vertices(self.model.mean)[self.head.data["neck_loop"]]
         middle = rim.mean(axis=0)
 
@@ -230,7 +226,7 @@ class OpenHeadOn:
         order = np.argsort(around(rim))
         level = np.interp(around(self.model.mean), around(rim)[order], rim[order, 1], period=2 * np.pi)
         below = self.model.mean[:, 1] < level - RIM_TUCK_M[0] - BELOW_RIM_M
-        return (below | self._beyond)[self.model.topology.triangles].sum(axis=1) >= 2
+        return below[self.model.topology.triangles].sum(axis=1) >= 2
 
 
 def _missing(model: MorphableModel) -> list[str]:
