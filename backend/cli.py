@@ -280,12 +280,19 @@ def _bench_render(photographs: list[Path], count: int, console: Callable[[str], 
     return measure_render(console)
 
 
+def _bench_face_models(photographs: list[Path], count: int, console: Callable[[str], None]) -> str:
+    from .bench_face_models import measure_face_models
+
+    return measure_face_models(console)
+
+
 BENCHES = {
     "pipeline": _bench_pipeline,
     "batch": _bench_batch,
     "cancel": _bench_cancel,
     "addon": _bench_addon,
     "render": _bench_render,
+    "face-models": _bench_face_models,
 }
 
 

@@ -17,6 +17,7 @@ COMMANDS = {
     ("evaluate", "shape"): ("training.evaluation.shape", "scan-to-mesh error on random people"),
     ("evaluate", "eyes"): ("training.evaluation.eyes", "eye states and gaze"),
     ("evaluate", "lids"): ("training.evaluation.lids", "whether the lids shut on random people"),
+    ("evaluate", "shape-keys"): ("training.evaluation.shape_keys", "symmetry, lids and lips of a face model's keys"),
     ("evaluate", "landmarks"): ("training.evaluation.landmarks", "landmarks of the mesh against detections"),
     ("evaluate", "eye-motion"): ("training.evaluation.eye_motion", "the tables of Eye Motion"),
     ("evaluate", "eye-motion-faces"): (
