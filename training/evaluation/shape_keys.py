@@ -22,7 +22,7 @@ from backend.face_models.morphable_model import MorphableModel, split_quads
 from backend.lid_rig import SIDES, EyeRig, LidRig, canthi
 from backend.lids import aperture, penetration
 from backend.surface import OrientedSurface, Surface, mesh_normals
-from training.evaluation.lids import eyeball_pixels, key_weights, random_identity
+from training.evaluation.lids import eyeball_pixels, has_eyeballs, key_weights, random_identity
 from training.evaluation.shape import skin_triangles
 
 ARKIT_NAMES = tuple(
@@ -309,7 +309,7 @@ def measure(model: MorphableModel, people: int, seed: int) -> ShapeKeyFigures:
     figures = ShapeKeyFigures(
         missing=[name for name in ARKIT_NAMES + CORRECTIVES if name not in names],
         superfluous=[name for name in names if name not in ARKIT_NAMES + CORRECTIVES],
-        fused=getattr(model, "fused_centres", None) is not None,
+        fused=not has_eyeballs(model),
     )
     triangles = skin_triangles(model)
     mirror, pairs = Mirror(model.mean, triangles), mirror_pairs(names)
