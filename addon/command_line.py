@@ -1,4 +1,4 @@
-"""`blender --command lifemask reconstruct|batch|assets|setup|doctor …`: the backend's commands, run beside this Blender.
+"""`blender --command lifemask reconstruct|batch|assets|setup|doctor …`: the commands of the backend.
 
 The command runs in the environment that was set up, as a child whose output and exit code are passed on. Blender files
 are written by this very Blender.
