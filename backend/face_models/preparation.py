@@ -16,13 +16,14 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from backend.errors import UsageError
-from backend.face_models.deformation_transfer import TransferSource, transfer_keys
+from backend.face_models.carried_keys import carried_keys, rotation_between
 from backend.face_models.eyes import eye_colour_masks, fit_sphere
 from backend.face_models.identity_map import identity_map
 from backend.face_models.lid_keys import BLINK_CORRECTIVES
 from backend.face_models.lid_margins import margin_loop, mirrored_loop
+from backend.face_models.mesh_pieces import connected_pieces, mirror_images, used_vertices
 from backend.face_models.model_arrays import ContourLandmarks, ModelArrays, Skinning
-from backend.face_models.morphable_model import KeyOffsets, SurfacePoints, Topology, split_quads
+from backend.face_models.morphable_model import SurfacePoints, Topology, split_quads
 from backend.face_models.open_head import OpenHead
 from backend.face_models.registered_head import RegisteredHead, front_sphere
 from backend.face_models.registration import BareHead, Registration, register, skin_triangles
@@ -45,10 +46,7 @@ LEAST_TRUST = 0.5
 ROUND_M, ROUND_SHARE = 0.0006, 0.05
 """An eyeball is a ball if its vertices lie within this of a sphere, on the average, and if its front alone is part of a
 sphere whose radius differs by no more than this share."""
-MIRRORED_M = 0.0015
-"""Keys of the two sides are made alike where a vertex has another this near to its mirror image."""
 BALL_RADII_M = (0.007, 0.018)
-MOVES_M = 2e-5
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,8 @@ def prepare(arrays: ModelArrays, progress: Progress | None = None) -> Registered
     eyes = _Eyes(open_head, registration, kept, mean)
     shift = eyes.centres.mean(axis=0)
     told("making its shape keys", 0.55)
-    keys = _keys(arrays, open_head, registration, kept, mean, skin)
+    own_keys = {name: key[kept.index] for name, key in arrays.keys.items()}
+    keys = carried_keys(open_head, registration, mean, kept.faces, kept.parts, skin, own_keys)
     told("making its texture coordinates", 0.65)
     topology = _topology(arrays, kept, eyes, (mean - shift).astype(np.float32))
     told("putting it together", 0.95)
@@ -129,7 +128,7 @@ def prepare(arrays: ModelArrays, progress: Progress | None = None) -> Registered
             identity,
             registration.place,
             registration.trust,
-            registration.similarity_scale * _rotation_between(open_head.mean.astype(np.float64), registration.warped),
+            registration.similarity_scale * rotation_between(open_head.mean.astype(np.float64), registration.warped),
         ),
         albedo=arrays.albedo if arrays.albedo is None else _albedo(arrays, kept),
         skinning=_skinning(arrays.skinning, kept.index),
@@ -155,7 +154,7 @@ def _kept(arrays: ModelArrays) -> _Parts:
     skin = [rows for name, rows in parts.items() if name in SKIN_PARTS]
     if not skin:
         raise UsageError("bad-face-model-file", f"{arrays.label} has no skin.")
-    if len(skin) > 1 or len(_pieces(arrays.faces[skin[0]])) > 1:
+    if len(skin) > 1 or len(connected_pieces(arrays.faces[skin[0]])) > 1:
         used = np.unique(arrays.faces[np.concatenate(skin)])
         used = used[used >= 0]
         pairs = cKDTree(arrays.mean[used]).query_pairs(WELDED_M, output_type="ndarray")
@@ -177,19 +176,9 @@ def _unnamed_pieces(faces: np.ndarray, rows: np.ndarray, with_skin: bool) -> dic
     """The connected pieces of faces that no part names: the largest is the skin, if none is known."""
     if not len(rows):
         return {}
-    pieces = sorted((rows[piece] for piece in _pieces(faces[rows])), key=len, reverse=True)
+    pieces = sorted((rows[piece] for piece in connected_pieces(faces[rows])), key=len, reverse=True)
     result = {"skin": pieces.pop(0)} if with_skin else {}
     return result | {f"piece_{number}": piece for number, piece in enumerate(pieces, start=1)}
-
-
-def _pieces(faces: np.ndarray) -> list[np.ndarray]:
-    """Rows (N,) of the faces of each connected piece."""
-    triangles = faces[:, :3]
-    pairs = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], faces[faces[:, 3] >= 0][:, [0, 3]]])
-    count = faces.max() + 1
-    label = connected_components(sparse.coo_matrix((np.ones(len(pairs)), pairs.T), (count, count)), directed=False)[1]
-    of_face = label[faces[:, 0]]
-    return [np.flatnonzero(of_face == value) for value in np.unique(of_face)]
 
 
 def _named_eyeballs(kept: _Parts, mean: np.ndarray) -> _Parts:
@@ -200,7 +189,7 @@ def _named_eyeballs(kept: _Parts, mean: np.ndarray) -> _Parts:
     for name in list(parts):
         if not name.startswith("piece_"):
             continue
-        points = mean[_vertices(kept.faces[parts[name]])]
+        points = mean[used_vertices(kept.faces[parts[name]])]
         centre, radius = fit_sphere(points)
         if BALL_RADII_M[0] < radius < BALL_RADII_M[1] and _roundness(points, centre, radius) < 2 * ROUND_M:
             balls.append((len(points), centre[0], name))
@@ -216,11 +205,6 @@ def _roundness(points: np.ndarray, centre: np.ndarray, radius: float) -> float:
     return float(np.abs(np.linalg.norm(points - centre, axis=1) - radius).mean())
 
 
-def _vertices(faces: np.ndarray) -> np.ndarray:
-    used = np.unique(faces)
-    return used[used >= 0]
-
-
 def _shown(kept: _Parts) -> np.ndarray:
     """Faces that a picture for the detector shows: lashes are cards that need a transparent texture."""
     return kept.faces[np.concatenate([rows for name, rows in kept.parts.items() if name != "lashes"])]
@@ -233,7 +217,7 @@ def _colours(arrays: ModelArrays, kept: _Parts, mean: np.ndarray) -> np.ndarray:
         encoded = linear_to_srgb(torch.from_numpy(np.clip(arrays.albedo.mean[kept.index], 0, 1)))
         colours = (255 * encoded.numpy() + 0.5).astype(np.uint8)
     for name, rows in kept.parts.items():
-        vertices = _vertices(kept.faces[rows])
+        vertices = used_vertices(kept.faces[rows])
         if name.startswith("eyeball"):
             found = eye_colour_masks(mean, vertices, fit_sphere(mean[vertices])[0])
             for what in ("sclera", "iris", "pupil"):
@@ -264,7 +248,7 @@ class _Eyes:
         skin_rows = np.concatenate([rows for name, rows in kept.parts.items() if name in SKIN_PARTS])
         skin = kept.faces[skin_rows]
         balls = [] if self.fused else self._balls(kept)
-        lashes = _vertices(kept.faces[kept.parts["lashes"]]) if "lashes" in kept.parts else np.array([], int)
+        lashes = used_vertices(kept.faces[kept.parts["lashes"]]) if "lashes" in kept.parts else np.array([], int)
         eyes: dict[str, EyeRig] = {}
         centres, arms = [], []
         for row, side in enumerate(SIDES):
@@ -293,7 +277,7 @@ class _Eyes:
         self.rig = LidRig(eyes["left"], eyes["right"], Eyeball(radius))
 
     def _balls(self, kept: _Parts) -> list[tuple[np.ndarray, float]]:
-        vertices = {side: _vertices(kept.faces[kept.parts[f"eyeball_{side}"]]) for side in SIDES}
+        vertices = {side: used_vertices(kept.faces[kept.parts[f"eyeball_{side}"]]) for side in SIDES}
         balls = [fit_sphere(self.mean[vertices[side]]) for side in SIDES]
         errors = [_roundness(self.mean[vertices[side]], *ball) for side, ball in zip(SIDES, balls, strict=True)]
         directions = {}
@@ -333,6 +317,10 @@ def _whole_place(
     """The place of every vertex of the open head on the model: skin as registered, eyeballs by direction."""
     vertices, weights = registration.place.vertices.copy(), registration.place.barycentric.copy()
     trust = registration.trust.copy()
+    used = np.unique(skin_triangles(open_head))
+    others = np.setdiff1d(np.arange(len(open_head.mean)), used)  # lashes, teeth: as the skin beside them
+    beside = used[cKDTree(open_head.mean[used]).query(open_head.mean[others])[1]]
+    vertices[others], weights[others], trust[others] = vertices[beside], weights[beside], trust[beside]
     own_centres = open_head.eye_centres(open_head.mean)
     for row, side in enumerate(SIDES):
         ball = open_head.eyeballs[side]
@@ -342,7 +330,7 @@ def _whole_place(
             eye = eyes.rig.eye(side)
             others = np.concatenate([eye.followers[eye.kind == EYE], eye.loop])
         else:
-            others = _vertices(kept.faces[kept.parts[f"eyeball_{side}"]])
+            others = used_vertices(kept.faces[kept.parts[f"eyeball_{side}"]])
         other_arm = mean[others] - eyes.centres[row]
         other_arm = other_arm / np.linalg.norm(other_arm, axis=1, keepdims=True)
         near, index = cKDTree(other_arm).query(arm, k=3)
@@ -350,94 +338,6 @@ def _whole_place(
         vertices[ball], weights[ball] = others[index], share / share.sum(axis=1, keepdims=True)
         trust[ball] = near[:, 0] < 0.2
     return SurfacePoints(vertices.astype(np.int32), weights.astype(np.float32)), trust
-
-
-# Shape keys -----------------------------------------------------------------------------------------------------------
-
-
-def _keys(
-    arrays: ModelArrays,
-    open_head: OpenHead,
-    registration: Registration,
-    kept: _Parts,
-    mean: np.ndarray,
-    skin: np.ndarray,
-) -> KeyOffsets:
-    """ARKit's 52 keys: the model's own where it has them, the others carried over from the open head."""
-    source_keys = KeyOffsets(
-        tuple(open_head.data["key_names"].tolist()),
-        open_head.data["key_index"],
-        open_head.data["key_q"] * open_head.data["key_step"],
-    )
-    names = source_keys.names
-    missing = [number for number, name in enumerate(names) if name not in arrays.keys]
-    dense = source_keys.dense(len(open_head.mean)).astype(np.float64)[missing]
-    rotation = _rotation_between(open_head.mean.astype(np.float64), registration.warped)
-    source = TransferSource(
-        open_head.mean.astype(np.float64),
-        skin_triangles(open_head),
-        registration.source_place,
-        registration.source_trust,
-        rotation,
-        registration.similarity_scale,
-    )
-    carried = transfer_keys(source, dense, mean, skin)
-    for part, rows in kept.parts.items():
-        if part not in SKIN_PARTS and not part.startswith("eyeball"):
-            vertices = np.setdiff1d(_vertices(kept.faces[rows]), skin)
-            carried[:, vertices] = _inner_movement(open_head, registration, rotation, part, mean[vertices], dense)
-    result = np.zeros((len(names), len(mean), 3), np.float32)
-    result[missing] = carried
-    _make_sides_alike(result, names, missing, mean)
-    for number, name in enumerate(names):
-        if name in arrays.keys:
-            result[number] = arrays.keys[name][kept.index]
-    return KeyOffsets.from_dense(names, result, MOVES_M)
-
-
-def _make_sides_alike(keys: np.ndarray, names: tuple[str, ...], chosen: list[int], mean: np.ndarray) -> None:
-    """Means of each key and the mirror image of its partner of the other side: each has its own errors."""
-    middle = (mean.max(axis=0) + mean.min(axis=0)) * [0.5, 0, 0]
-    away, mirror = cKDTree(mean).query((mean - middle) * [-1, 1, 1] + middle)
-    paired = away < MIRRORED_M
-    before = keys.copy()
-    for number in chosen:
-        name = names[number]
-        other = name.replace("Left", "Right") if "Left" in name else name.replace("Right", "Left")
-        partner = before[names.index(other)][mirror] * [-1, 1, 1]
-        keys[number][paired] = (0.5 * (before[number] + partner))[paired]
-
-
-INNER_PARTS = {
-    "lashes": ("lashes",),
-    "tongue": ("tongue",),
-    "teeth_upper": ("teeth_upper",),
-    "teeth_lower": ("teeth_lower",),
-}
-
-
-def _inner_movement(
-    open_head: OpenHead,
-    registration: Registration,
-    rotation: np.ndarray,
-    part: str,
-    points: np.ndarray,
-    keys: np.ndarray,
-) -> np.ndarray:
-    """(K, N, 3): how teeth, tongue, lashes and the like move: as the nearest of the same on the open head."""
-    wanted = INNER_PARTS.get(part, ("teeth_upper", "teeth_lower", "tongue"))
-    if part.startswith("piece"):
-        wanted = ("teeth_upper", "teeth_lower", "tongue", "mouth_inside")
-    vertices = np.unique(np.concatenate([open_head.topology.part_vertices(name) for name in wanted]))
-    nearest = vertices[cKDTree(registration.warped[vertices]).query(points)[1]]
-    return registration.similarity_scale * keys[:, nearest] @ rotation.T
-
-
-def _rotation_between(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """The rotation (3, 3) that takes points (N, 3) closest to others, both about their means."""
-    left, _, right = np.linalg.svd((onto - onto.mean(axis=0)).T @ (points - points.mean(axis=0)))
-    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    return left @ (sign[:, None] * right)
 
 
 # What else a head needs -----------------------------------------------------------------------------------------------
@@ -498,12 +398,12 @@ def _masks(
 def _mirror(mean: np.ndarray, topology: Topology) -> np.ndarray:
     """(V,) int32: the nearest vertex to each one's mirror image, within the part of the other side."""
     other_side = {"left": "right", "right": "left"}
-    mirror = np.arange(len(mean))
+    mirror = mirror_images(mean, topology.triangles)[0]
     for part in reversed(topology.part_names):
         stem, _, side = part.rpartition("_")
         partner = f"{stem}_{other_side[side]}" if side in other_side else part
-        if partner not in topology.part_names:
-            partner = part
+        if part == "skin" or partner not in topology.part_names:
+            continue
         own, wanted = topology.part_vertices(part), topology.part_vertices(partner)
         mirror[own] = wanted[cKDTree(mean[wanted]).query(mean[own] * [-1, 1, 1])[1]]
     return mirror.astype(np.int32)

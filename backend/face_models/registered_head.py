@@ -23,7 +23,7 @@ from backend.face_models.morphable_model import KeyOffsets, Licence, MorphableMo
 from backend.lid_rig import EYE, SIDES, Eyeball, LidRig
 from backend.lids import fit_lids
 
-VERSION = 1
+VERSION = 2
 """Of what `save` writes; files of another version are made anew from the model's own file."""
 
 

@@ -1,0 +1,140 @@
+"""ARKit's 52 shape keys on any face model: carried over from the open head, skin and what lies behind it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from backend.face_models.deformation_transfer import TransferSource, transfer_keys
+from backend.face_models.mesh_pieces import connected_pieces, mirror_images, used_vertices
+from backend.face_models.morphable_model import KeyOffsets, split_quads
+from backend.face_models.open_head import OpenHead
+from backend.face_models.registration import Registration, skin_triangles
+from backend.lid_rig import mesh_edges
+
+MOVES_M = 2e-5
+MIRRORED_M = 0.0015
+"""Keys of the two sides are made alike where a vertex has another this near to its mirror image."""
+TEETH = ("teeth_upper", "teeth_lower")
+IN_THE_MOUTH = ("teeth_upper", "teeth_lower", "tongue", "mouth_inside")
+INNER_PARTS = {"lashes": ("lashes",), "tongue": ("tongue",)}
+"""Which parts of the open head say how a part of another model moves; others in the mouth: all that are there."""
+NEIGHBOURS, BLEND_M, SMOOTHINGS = 24, 0.003, 12
+"""Gums and tongue may be one mesh: they follow so many vertices of the open head, weighted over this distance, and are
+then smoothed so often over their own edges."""
+
+
+def carried_keys(
+    open_head: OpenHead,
+    registration: Registration,
+    mean: np.ndarray,
+    faces: np.ndarray,
+    parts: Mapping[str, np.ndarray],
+    skin: np.ndarray,
+    own: Mapping[str, np.ndarray],
+) -> KeyOffsets:
+    """The keys of the average head.
+
+    Args:
+        open_head, registration: of the open head to the model.
+        mean: (V, 3) metres; faces: (F, 4); parts: name -> rows of `faces`; eyeballs are left as they are.
+        skin: (T, 3) triangles of the skin, which hang together.
+        own: name -> (V, 3) metres, keys that the model has itself: they stay.
+
+    Returns:
+        All keys of the open head, in its order.
+    """
+    names = tuple(open_head.data["key_names"].tolist())
+    stored = KeyOffsets(names, open_head.data["key_index"], open_head.data["key_q"] * open_head.data["key_step"])
+    missing = [number for number, name in enumerate(names) if name not in own]
+    keys = stored.dense(len(open_head.mean)).astype(np.float64)[missing]
+    rotation = rotation_between(open_head.mean.astype(np.float64), registration.warped)
+    source = TransferSource(
+        open_head.mean.astype(np.float64),
+        skin_triangles(open_head),
+        registration.source_place,
+        registration.source_trust,
+        rotation,
+        registration.similarity_scale,
+    )
+    carried = transfer_keys(source, keys, mean, skin)
+    turned = registration.similarity_scale * keys @ rotation.T
+    in_skin = np.unique(skin)
+    for part, rows in parts.items():
+        if part.startswith("eyeball"):
+            continue
+        vertices = np.setdiff1d(used_vertices(faces[rows]), in_skin)
+        if not len(vertices):
+            continue
+        if part.startswith("teeth"):
+            for piece in connected_pieces(faces[rows]):
+                tooth = used_vertices(faces[rows][piece])
+                carried[:, tooth] = _rigid(open_head, registration, mean[tooth], turned)[:, None]
+        else:
+            carried[:, vertices] = _followed(open_head, registration, part, mean[vertices], turned)
+            if part not in INNER_PARTS:
+                _smooth(carried, vertices, faces[rows])
+    result = np.zeros((len(names), len(mean), 3), np.float32)
+    result[missing] = carried
+    middle = (mean.max(axis=0) + mean.min(axis=0)) * [0.5, 0, 0]
+    _make_sides_alike(result, names, missing, *mirror_images(mean - middle, split_quads(faces)))
+    for number, name in enumerate(names):
+        if name in own:
+            result[number] = own[name]
+    return KeyOffsets.from_dense(names, result, MOVES_M)
+
+
+def _rigid(open_head: OpenHead, registration: Registration, tooth: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """(K, 3): a tooth moves as one, with the row of the open head's that is nearer to it."""
+    away, moved = [], []
+    for part in TEETH:
+        row = open_head.topology.part_vertices(part)
+        distance, nearest = cKDTree(registration.warped[row]).query(tooth)
+        away.append(distance.mean())
+        moved.append(keys[:, row[nearest]].mean(axis=1))
+    return moved[int(np.argmin(away))]
+
+
+def _followed(
+    open_head: OpenHead, registration: Registration, part: str, points: np.ndarray, keys: np.ndarray
+) -> np.ndarray:
+    """(K, N, 3): how points move: as what lies round them on the open head, the nearest counting most."""
+    names = INNER_PARTS.get(part, IN_THE_MOUTH)
+    vertices = np.unique(np.concatenate([open_head.topology.part_vertices(name) for name in names]))
+    distance, index = cKDTree(registration.warped[vertices]).query(points, k=NEIGHBOURS)
+    weight = np.exp(-0.5 * ((distance - distance[:, :1]) / BLEND_M) ** 2)
+    weight /= weight.sum(axis=1, keepdims=True)
+    return np.einsum("nc,kncd->knd", weight, keys[:, vertices[index]])
+
+
+def _smooth(keys: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> None:
+    """Means over neighbours of a part's own vertices, in place."""
+    edges = mesh_edges(faces)
+    edges = edges[np.isin(edges, vertices).all(axis=1)]
+    start, end = np.concatenate([edges, edges[:, ::-1]]).T
+    count = np.maximum(np.bincount(start, minlength=keys.shape[1]), 1)[vertices]
+    for _ in range(SMOOTHINGS):
+        for key in keys:
+            for axis in range(3):
+                mean = np.bincount(start, key[end, axis], minlength=len(key))[vertices] / count
+                key[vertices, axis] = 0.5 * (key[vertices, axis] + mean)
+
+
+def _make_sides_alike(
+    keys: np.ndarray, names: tuple[str, ...], chosen: list[int], mirror: np.ndarray, away: np.ndarray
+) -> None:
+    """Means of each key and the mirror image of its partner of the other side: each has its own errors."""
+    paired = away < MIRRORED_M
+    before = keys.copy()
+    for number in chosen:
+        name = names[number]
+        other = name.replace("Left", "Right") if "Left" in name else name.replace("Right", "Left")
+        partner = before[names.index(other)][mirror] * [-1, 1, 1]
+        keys[number][paired] = (0.5 * (before[number] + partner))[paired]
+
+
+def rotation_between(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """The rotation (3, 3) that takes points (N, 3) closest to others, both about their means."""
+    left, _, right = np.linalg.svd((onto - onto.mean(axis=0)).T @ (points - points.mean(axis=0)))
+    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
+    return left @ (sign[:, None] * right)
