@@ -321,6 +321,26 @@ def test_shards_smaller_than_the_training_wants_are_refused(tmp_path: Path):
         loader_of(tmp_path, size=64)
 
 
+def test_people_to_validate_with_are_of_the_same_face_model(tmp_path: Path):
+    write(tmp_path / "training", 8)
+    write(tmp_path / "validation", 8)
+    described = tmp_path / "validation/shards.json"
+    described.write_text(described.read_text().replace("open_head", "ict"))
+    batches = SyntheticBatches(tmp_path / "training", 32, 2, validation_shards=tmp_path / "validation")
+    with pytest.raises(UsageError, match="to train with are of open_head, those to validate with of ict"):
+        batches.setup()
+
+
+def test_shards_from_before_other_face_models_are_of_the_open_head(tmp_path: Path):
+    write(tmp_path, 8)
+    told = json.loads((tmp_path / "shards.json").read_text())
+    told.pop("face_model")
+    (tmp_path / "shards.json").write_text(json.dumps(told))
+    assert shards.ShardFolder(tmp_path).settings.face_model == "open_head"
+    assert pictures.shown_model("ict", str(tmp_path)) == "open_head"
+    write(tmp_path, 16)  # goes on with them
+
+
 def test_a_folder_smaller_than_a_batch_repeats_itself(tmp_path: Path):
     write(tmp_path, 16)
     batch = next(iter(loader_of(tmp_path, batch_size=24)))
