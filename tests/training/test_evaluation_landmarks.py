@@ -62,3 +62,46 @@ def test_the_table_says_whether_the_target_is_reached(value, verdict):
 
 def test_no_face_at_all_is_said():
     assert "No face" in landmarks.table(np.zeros((0,)), ["a.png"])
+
+
+def test_one_head_is_made_of_all_views_of_a_person(tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    asked = []
+
+    def reconstruct(images, focals):
+        asked.append((len(images), focals))
+        head = Stub()
+        head.photographs = [head, head]
+        return head
+
+    distances, missed = landmarks.measure_together(
+        sorted(tmp_path.glob("*.jpg")), reconstruct, lambda image, name: Stub()
+    )
+    assert asked == [(2, [None, None])] and not missed
+    assert distances.shape == (2, len(landmarks.inner_points())) and np.allclose(distances, 0.03)
+
+
+def test_views_without_a_face_are_said():
+    def reconstruct(images, focals):
+        raise PhotoError("no-face", "No face was found in a.jpg.")
+
+    distances, missed = landmarks.measure_together([], reconstruct, None)
+    assert not len(distances) and missed == ["No face was found in a.jpg."]
+
+
+def test_models_stand_beside_each_other_and_each_is_judged_on_london():
+    good, bad, man = np.full((3, 5), 0.021), np.full((3, 5), 0.034), np.full((4, 5), 0.05)
+    nothing = np.zeros((0,)), ["No face was found in 1.jpg."]
+    text = landmarks.compared(
+        {
+            ("open_head", "London"): (good, []),
+            ("open_head", "the man"): (man, []),
+            ("other", "London"): (bad, ["x.jpg"]),
+            ("other", "the man"): nothing,
+        }
+    )
+    lines = text.splitlines()
+    assert "2.10" in lines[2] and "London, 3" in lines[2] and "5.00" in lines[3] and "the man, 4" in lines[3]
+    assert "3.40" in lines[4] and "x.jpg" in lines[5] and "1.jpg" in lines[6]
+    assert lines[-1].endswith("open_head: reached, other: not reached")
