@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import trimesh
+from scipy.spatial.transform import Rotation
 
 from backend.face_models import RegisteredHead, load_face_model
 from backend.lids import aperture
@@ -130,6 +131,17 @@ def test_a_gap_between_the_lips_that_was_put_in_by_hand_is_found(gap):
     found = lips.measure(vertices, landmarks)
     assert np.allclose(found.slit, 1000 * gap) and found.landmarks == pytest.approx(1000 * abs(gap))
     assert found.approach == pytest.approx(max(1000 * gap, 0), abs=0.3)
+
+
+def test_teeth_that_turn_are_stiff_and_a_tooth_that_is_torn_out_is_not(model):
+    teeth = model.topology.part_vertices("teeth_lower")
+    turned, torn, away = (np.zeros_like(model.mean) for _ in range(3))
+    turn = Rotation.from_euler("x", 20, degrees=True).as_matrix()
+    turned[teeth] = model.mean[teeth] @ (turn - np.eye(3)).T
+    torn[teeth[:3]] = 0.005
+    away[model.topology.part_vertices("skin")] = 0.01
+    found = shape_keys.teeth_bent_mm(model.topology, model.mean, {"turned": turned, "torn": torn, "away": away})
+    assert found["turned"] < 0.01 and found["torn"] > 3 and found["away"] == 0
 
 
 def test_keys_carried_over_are_alike_by_their_direction_and_apart_by_their_distance():

@@ -14,15 +14,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from backend.face_models import load_face_model
 from backend.face_models.lid_keys import BLINK_CORRECTIVES
-from backend.face_models.morphable_model import MorphableModel, split_quads
-from backend.lid_rig import SIDES, EyeRig, LidRig, canthi
+from backend.face_models.morphable_model import MorphableModel, Topology, split_quads
+from backend.lid_rig import SIDES, EyeRig, LidRig, canthi, mesh_edges
 from backend.lids import aperture, penetration
 from backend.surface import OrientedSurface, Surface, mesh_normals
 from training.evaluation.lids import eyeball_pixels, has_eyeballs, key_weights, random_identity
+from training.evaluation.now import procrustes
 from training.evaluation.shape import skin_triangles
 
 ARKIT_NAMES = tuple(
@@ -107,6 +110,7 @@ class ShapeKeyFigures:
         missing: names that should be there and are not; superfluous: names beyond ARKit's 52 and the correctives.
         asymmetry: pair of names -> a row for each person: (mean distance in mm, the same over the mean movement).
         lids: an entry for each eye; mouths: pose -> an entry for each person.
+        teeth_mm: name -> how far a tooth, or a row of them, is from moving as one stiff piece, on the mean head.
         fused: whether lids and eyes are one surface, so that depth is measured against a ball that nobody sees.
     """
 
@@ -115,6 +119,7 @@ class ShapeKeyFigures:
     asymmetry: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=dict)
     lids: list[LidFigures] = field(default_factory=list)
     mouths: dict[str, list[MouthFigures]] = field(default_factory=dict)
+    teeth_mm: dict[str, float] = field(default_factory=dict)
     fused: bool = False
 
 
@@ -295,6 +300,32 @@ class Lips:
         )
 
 
+def teeth_bent_mm(topology: Topology, neutral: np.ndarray, offsets: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """How far the teeth are from moving as stiff pieces do: by name of key, for those that move teeth; millimetres.
+
+    Args:
+        neutral: (V, 3) metres; offsets: name -> (V, 3) metres.
+    """
+    parts = [topology.faces[topology.part(name)] for name in topology.part_names if name.startswith("teeth")]
+    if not parts:
+        return {}
+    edges = mesh_edges(np.concatenate(parts))
+    graph = sparse.coo_matrix((np.ones(len(edges)), edges.T), (len(neutral), len(neutral)))
+    label = connected_components(graph, directed=False)[1]
+    used = np.unique(edges)
+    pieces = [used[label[used] == value] for value in np.unique(label[used])]
+    result = {}
+    for name, offset in offsets.items():
+        bent = 0.0
+        for piece in pieces:
+            if np.abs(offset[piece]).max() > MOVES_M:
+                rest, posed = neutral[piece].astype(np.float64), (neutral[piece] + offset[piece]).astype(np.float64)
+                stiff = procrustes(rest, posed, with_scale=False).apply(rest)
+                bent = max(bent, float(np.linalg.norm(stiff - posed, axis=1).max()))
+        result[name] = MILLIMETRES * bent
+    return result
+
+
 # Altogether -----------------------------------------------------------------------------------------------------------
 
 
@@ -314,6 +345,10 @@ def measure(model: MorphableModel, people: int, seed: int) -> ShapeKeyFigures:
     triangles = skin_triangles(model)
     mirror, pairs = Mirror(model.mean, triangles), mirror_pairs(names)
     lips = Lips(triangles, model.masks)
+    mean = model.neutral(np.zeros(model.identity_size))
+    on_mean = model.key_offsets(mean)
+    offsets = dict(zip(on_mean.names, on_mean.dense(len(mean)), strict=True))
+    figures.teeth_mm = teeth_bent_mm(model.topology, mean, offsets)
     for number in range(people):
         neutral = model.neutral(random_identity(seed + number, model.identity_size))
         keys = model.key_offsets(neutral)
@@ -376,6 +411,9 @@ def report(figures: ShapeKeyFigures) -> list[str]:
         f"  jawOpen + mouthClose leaves a gap of {gap.mean():.2f} mm (worst {gap.max():.2f}) and lays the lips "
         f"{through.mean():.2f} mm (worst {through.max():.2f}) farther over each other than at rest"
     )
+    if figures.teeth_mm:
+        worst = max(figures.teeth_mm, key=figures.teeth_mm.get)
+        lines.append(f"  teeth are bent at most {figures.teeth_mm[worst]:.2f} mm, by {worst}")
     return lines
 
 
@@ -496,6 +534,7 @@ def _record(model: MorphableModel, figures: ShapeKeyFigures, errors: dict) -> di
         "asymmetry_mm_and_share": {
             left: np.mean(rows, axis=0).tolist() for (left, _), rows in figures.asymmetry.items()
         },
+        "teeth_mm": figures.teeth_mm,
         "lids": [vars(eye) for eye in figures.lids],
         "mouths": {
             name: [vars(mouth) | {"slit": mouth.slit.tolist()} for mouth in mouths]
