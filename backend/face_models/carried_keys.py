@@ -15,6 +15,12 @@ from backend.lid_rig import mesh_edges
 MOVES_M = 2e-5
 MIRRORED_M = 0.0015
 """Keys of the two sides are made alike where a vertex has another this near to its mirror image."""
+JAW, SEAL = "jawOpen", "mouthClose"
+LIPS_SHARE = (0.1, 0.4)
+"""Of the largest movement of the key that shuts the mouth: from where on, and from where on wholly, a point belongs to
+what shuts."""
+UPPER_INNER_LIP, LOWER_INNER_LIP = (61, 62, 63), (67, 66, 65)
+"""Of the 68 landmarks, one above the other."""
 TEETH = ("teeth_upper", "teeth_lower")
 IN_THE_MOUTH = ("teeth_upper", "teeth_lower", "tongue", "mouth_inside")
 INNER_PARTS = {"lashes": ("lashes",), "tongue": ("tongue",)}
@@ -46,8 +52,11 @@ def carried_keys(
     """
     names = tuple(open_head.data["key_names"].tolist())
     stored = KeyOffsets(names, open_head.data["key_index"], open_head.data["key_q"] * open_head.data["key_step"])
-    missing = [number for number, name in enumerate(names) if name not in own]
-    keys = stored.dense(len(open_head.mean)).astype(np.float64)[missing]
+    missing = [number for number, name in enumerate(names) if name not in own or name == SEAL]
+    keys = stored.dense(len(open_head.mean)).astype(np.float64)
+    if JAW in own:
+        keys[names.index(SEAL)] += keys[names.index(JAW)]  # the shut mouth of a jaw that has dropped, as a whole
+    keys = keys[missing]
     rotation = rotation_between(open_head.mean.astype(np.float64), registration.warped)
     source = TransferSource(
         open_head.mean.astype(np.float64),
@@ -79,9 +88,46 @@ def carried_keys(
     middle = (mean.max(axis=0) + mean.min(axis=0)) * [0.5, 0, 0]
     _make_sides_alike(result, names, missing, *mirror_images(mean - middle, split_quads(faces)))
     for number, name in enumerate(names):
-        if name in own:
+        if name in own and name != SEAL:
             result[number] = own[name]
+    if JAW in own:
+        wanted = result[names.index(SEAL)] - own[JAW]
+        result[names.index(SEAL)] = _sealing(wanted, own, _LipGap(open_head, registration))
     return KeyOffsets.from_dense(names, result, MOVES_M)
+
+
+class _LipGap:
+    """By how much movements (V, 3) of a model's head take the inner edges of the lips apart in height, where the most."""
+
+    def __init__(self, open_head: OpenHead, registration: Registration):
+        points, place = open_head.points68, registration.place
+        rows = np.array([UPPER_INNER_LIP, LOWER_INNER_LIP])
+        self._vertices = place.vertices[points.vertices[rows]]  # (2, 3, 3, 3)
+        self._weights = points.barycentric[rows][..., None] * place.barycentric[points.vertices[rows]]
+
+    def __call__(self, moved: np.ndarray) -> float:
+        height = (moved[self._vertices, 1] * self._weights).sum(axis=(2, 3))
+        return float((height[0] - height[1]).max())
+
+
+def _sealing(wanted: np.ndarray, own: Mapping[str, np.ndarray], gap: _LipGap) -> np.ndarray:
+    """The key (V, 3) that lays the lips on each other over the model's own dropped jaw, its own key away from them.
+
+    Args:
+        wanted: (V, 3), what takes the dropped jaw's mouth to that which was carried over.
+        own: the model's keys; where it has one that shuts the mouth, as much of it is taken as makes the lips meet.
+        gap: of the lips.
+    """
+    if SEAL not in own:
+        return wanted
+    own_seal = own[SEAL]
+    strength = np.linalg.norm(own_seal, axis=1)
+    share = np.clip((strength / strength.max() - LIPS_SHARE[0]) / (LIPS_SHARE[1] - LIPS_SHARE[0]), 0, 1)[:, None]
+    mixed = own_seal + share * share * (3 - 2 * share) * (wanted - own_seal)
+    open_by, shut_by = gap(own[JAW] + mixed), gap(own[JAW] + own_seal)
+    if abs(open_by - shut_by) < MOVES_M:
+        return mixed
+    return mixed + np.clip(open_by / (open_by - shut_by), 0, 1) * (own_seal - mixed)
 
 
 def _rigid(open_head: OpenHead, registration: Registration, tooth: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -209,7 +209,7 @@ class RegisteredHead(MorphableModel):
                 arrays = {name: data[name] for name in data.files}
             facts = json.loads(str(arrays["facts"]))
             if facts["version"] != VERSION:
-                raise ValueError(f"version {facts['version']}")
+                raise ValueError("it was prepared by another version of Lifemask")
             return cls._from(arrays, facts)
         except Exception as error:  # damaged files fail in every way there is
             raise UsageError(
