@@ -9,6 +9,7 @@ from backend.face_models.ict import IctFaceKit
 from backend.face_models.morphable_model import KeyOffsets, Licence, MorphableModel, Topology
 from backend.face_models.open_head import OpenHead
 from backend.face_models.registered_head import RegisteredHead
+from backend.options import check_face_model
 
 __all__ = [
     "IctFaceKit", "KeyOffsets", "Licence", "MorphableModel", "OpenHead", "RegisteredHead", "Topology",
@@ -22,17 +23,14 @@ def load_face_model(name: str = "open_head") -> MorphableModel:
     """A face model by name, the built-in one or one that was added; read from disk once in a process.
 
     Raises:
-        UsageError: there is no such model ("unknown-face-model"), or what was added is damaged ("bad-face-model-file").
+        UsageError: there is no such model ("no-such-face-model"), or what was added is damaged ("bad-face-model-file").
     """
     if name == "open_head":
         return _open_head()
     path = asset_store.model_path(name)
     if path is None:
-        there = ", ".join(["open_head", *(asset.name for asset in asset_store.installed())])
-        raise UsageError(
-            "unknown-face-model",
-            f"There is no face model '{name}'. There is: {there}. Add another one: python3 -m backend assets add FILE.",
-        )
+        check_face_model(name)
+        raise UsageError("no-such-face-model", f"The face model {name} was removed just now.")
     return _registered(path, path.stat().st_mtime_ns)
 
 

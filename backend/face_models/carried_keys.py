@@ -97,7 +97,7 @@ def carried_keys(
 
 
 class _LipGap:
-    """By how much movements (V, 3) of a model's head take the inner edges of the lips apart in height, where the most."""
+    """By how much movements (V, 3) of a head take the inner edges of its lips apart in height, where the most."""
 
     def __init__(self, open_head: OpenHead, registration: Registration):
         points, place = open_head.points68, registration.place

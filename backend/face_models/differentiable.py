@@ -36,7 +36,7 @@ DARKEST_BYTE = 1.0
 """Of an albedo in bytes: below it the way to linear light has next to no slope."""
 PLAIN_SKIN = (0.48, 0.28, 0.20)
 """Linear colour of models without an albedo."""
-UNKNOWN = ("unknown-face-model", "no-such-face-model")
+UNKNOWN = "no-such-face-model"
 """Codes of errors that mean: there is no model of this name."""
 CONTOUR_POINTS = 17
 """Of the 68 landmarks, the first: the line of the jaw."""
@@ -273,13 +273,13 @@ def _by_name(name: str) -> MorphableModel:
     try:
         return load_face_model(name)
     except UsageError as error:
-        if error.code not in UNKNOWN:
+        if error.code != UNKNOWN:
             raise  # there is such a model, and this says what is wrong with it
         from backend.asset_store import installed
 
         there = ", ".join(["open_head", *(asset.name for asset in installed() if asset.kind == "face_model")])
         raise UsageError(
-            "unknown-face-model",
+            UNKNOWN,
             f"There is no face model '{name}' to train with. There is: {there}; or give the path of a "
             "model's file, such as BFM_model_front.mat or FLAME's .pkl. To add a model: python3 -m backend assets add "
             "FILE.",

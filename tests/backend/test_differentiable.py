@@ -275,7 +275,7 @@ def test_colours_of_the_basel_model_become_linear_light(bfm_path):
 def test_an_unknown_model_is_a_sentence():
     with pytest.raises(UsageError, match="no face model 'flame' to train with") as caught:
         differentiable_model("flame")
-    assert caught.value.code == "unknown-face-model"
+    assert caught.value.code == "no-such-face-model"
 
 
 JOINTS = ("root", "neck", "jaw", "left eye", "right eye")
