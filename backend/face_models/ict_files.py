@@ -27,6 +27,8 @@ PACKED_KEYS = (
     "neutral", "uv", "faces", "faces_uv", "identity_q", "expression_q", "expression_names", "delta_step",
 )  # fmt: skip
 VERTICES, FACES, IDENTITIES = 26719, 26384, 100
+LARGEST_BYTES = 1 << 28
+"""More than the packed arrays take (they take 0.03 GB); an archive can claim any size."""
 SIDED = (
     "browDown", "browInnerUp", "browOuterUp", "cheekPuff", "cheekSquint", "eyeBlink", "eyeLookDown", "eyeLookIn",
     "eyeLookOut", "eyeLookUp", "eyeSquint", "eyeWide", "mouthDimple", "mouthFrown", "mouthLowerDown", "mouthPress",
@@ -95,8 +97,8 @@ def recognises(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return {"neutral.npy", "identity_q.npy", "expression_q.npy"} <= set(archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return path.name == PACKED  # damaged: reading it says so
+    except Exception:  # damaged files fail in every way there is
+        return path.name == PACKED  # reading it says so
 
 
 def ict_arrays(path: Path) -> ModelArrays:
@@ -211,6 +213,9 @@ class _Files:
 
 def _packed(path: Path) -> _Files:
     try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > LARGEST_BYTES:
+                raise _wrong(path, "its arrays are larger than those of the model")
         with np.load(path, allow_pickle=False) as data:
             missing = [key for key in PACKED_KEYS if key not in data.files]
             if missing:

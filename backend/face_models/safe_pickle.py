@@ -29,6 +29,8 @@ TORCH_KINDS = {
     "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "LongStorage": "i8", "IntStorage": "i4",
     "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
 }  # fmt: skip
+LARGEST_DENSE = 1 << 27
+"""Numbers of a sparse matrix written out, a gigabyte of doubles: a few bytes can claim any size."""
 NUMBERS = re.compile(r"[<>=|]?[biufSU]\d+")
 OBJECTS = re.compile(r"\|?O\d*")
 
@@ -365,6 +367,8 @@ class _Plain:
     def _dense(self, matrix: _SparseStandIn) -> np.ndarray:
         state = {name: self.of(item) for name, item in matrix.state.items()}
         shape = tuple(int(side) for side in state.get("_shape", ()))
+        if np.prod(shape, dtype=np.float64) > LARGEST_DENSE:
+            raise pickle.UnpicklingError(f"a sparse matrix of {' x '.join(map(str, shape))}")
         if matrix.kind == "coo_matrix":
             rows, columns = state["coords"] if "coords" in state else (state["row"], state["col"])
             return sparse.coo_matrix((state["data"], (rows, columns)), shape).toarray()

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -214,3 +216,30 @@ def test_an_npz_of_something_else_is_told(tmp_path: Path):
     np.savez(tmp_path / "other.npz", neutral=np.zeros((3, 3)))
     with pytest.raises(UsageError, match="it has no uv, faces"):
         ict_arrays(tmp_path / "other.npz")
+
+
+def test_an_archive_that_claims_a_huge_array_is_not_unpacked(tmp_path: Path):
+    path = tmp_path / "ict_facekit.npz"
+    np.savez(path, neutral=np.zeros(1), identity_q=np.zeros(1), expression_q=np.zeros(1))
+    content = bytearray(path.read_bytes())
+    size = content.index(b"PK\x01\x02") + 24  # of the first member, unpacked, as the list of members has it
+    content[size : size + 4] = struct.pack("<I", 1 << 30)
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="larger than those of the model"):
+        ict_arrays(path)
+
+
+@pytest.mark.parametrize("damage", ["a version of zip to come", "a name that is no text"])
+def test_looking_at_a_strange_archive_raises_nothing(tmp_path: Path, damage: str):
+    path = tmp_path / "strange.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("\u00e9.npy", b"")
+    content = bytearray(path.read_bytes())
+    if damage == "a name that is no text":
+        content = content.replace("\u00e9".encode(), b"\xff\xfe")
+    else:
+        content[content.index(b"PK\x01\x02") + 6] = 99
+    path.write_bytes(content)
+    with pytest.raises((NotImplementedError, UnicodeDecodeError)):
+        zipfile.ZipFile(path)
+    assert not recognises(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from backend.errors import UsageError
 from backend.face_models.safe_pickle import read_npy, read_pickle
@@ -67,6 +68,14 @@ def test_an_array_of_numbers_and_a_row_of_objects_are_read(tmp_path: Path):
     row[:] = ["a", {"b": 1}]
     np.save(tmp_path / "x.npy", row, allow_pickle=True)
     assert read_npy(tmp_path / "x.npy") == ["a", {"b": 1}]
+
+
+def test_a_small_file_cannot_claim_a_huge_matrix(tmp_path: Path):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(pickle.dumps({"J_regressor": sparse.csr_matrix((5, 10**10))}))
+    with pytest.raises(UsageError, match="a sparse matrix of 5 x 10000000000") as caught:
+        read_pickle(path)
+    assert caught.value.code == "bad-face-model-file"
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: f"{function.__module__}.{function.__name__}")
