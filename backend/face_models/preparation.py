@@ -7,7 +7,7 @@ the model's own mesh, and its blink solved on its own eyeballs, before any joint
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -51,17 +51,18 @@ BALL_RADII_M = (0.007, 0.018)
 
 @dataclass(frozen=True)
 class _Parts:
-    """The model's mesh without what is left out.
+    """The model's mesh without what is left out, the pieces of its skin joined where they touch.
 
     Attributes:
-        index: (V,) vertices of the file that are kept.
-        topology: over those.
-        skin: (T, 3) triangles of the skin, its sockets and the lining of its mouth, joined where they touch.
+        index: (V,) ascending: vertices of the file that are kept.
+        row_of: for each vertex of the file the row of `index` that it is or was joined to; -1 if it is left out.
+        faces: (F, 4) all faces of the file over rows of `index`, -1 as in the file; only -1 in those that are left out.
+        parts: part name -> (N,) rows of `faces`.
     """
 
     index: np.ndarray
+    row_of: np.ndarray
     faces: np.ndarray
-    rows: np.ndarray
     parts: dict[str, np.ndarray]
 
 
@@ -73,7 +74,7 @@ def prepare(arrays: ModelArrays, progress: Progress | None = None) -> Registered
         progress: told of every stage as it starts.
 
     Raises:
-        UsageError: the mesh is no head that a face is found on ("bad-face-model-file").
+        UsageError: no face or no lids are found on the mesh, or it cannot be laid flat ("bad-face-model-file").
     """
     told = progress or (lambda stage, share: None)
     told("looking at the face model", 0.0)
@@ -92,7 +93,12 @@ def prepare(arrays: ModelArrays, progress: Progress | None = None) -> Registered
             "bad-face-model-file", f"No face was found on the mean head of {arrays.label}: {error}"
         ) from error
     told("making its lids", 0.45)
-    eyes = _Eyes(open_head, registration, kept, mean)
+    try:
+        eyes = _Eyes(open_head, registration, kept, mean)
+    except ValueError as error:
+        raise UsageError(
+            "bad-face-model-file", f"No lids were found on the mean head of {arrays.label}: {error}"
+        ) from error
     shift = eyes.centres.mean(axis=0)
     told("making its shape keys", 0.55)
     own_keys = {name: key[kept.index] for name, key in arrays.keys.items()}
@@ -164,12 +170,14 @@ def _kept(arrays: ModelArrays) -> _Parts:
         first = np.full(same.max() + 1, len(used))
         np.minimum.at(first, same, np.arange(len(used)))
         stands_for[used] = used[first[same]]
-    rows = np.sort(np.concatenate(list(parts.values())))
-    faces = np.where(arrays.faces >= 0, stands_for[arrays.faces], -1)
-    index = np.unique(faces[rows])
-    index = index[index >= 0]
-    renumbered = np.where(faces >= 0, np.searchsorted(index, np.maximum(faces, 0)), -1)
-    return _Parts(index, renumbered, rows, parts)
+    rows = np.concatenate(list(parts.values()))
+    index = used_vertices(np.where(arrays.faces >= 0, stands_for[arrays.faces], -1)[rows])
+    row_of = np.full(len(arrays.mean), -1)
+    row_of[index] = np.arange(len(index))
+    row_of = row_of[stands_for]
+    faces = np.full(arrays.faces.shape, -1)
+    faces[rows] = np.where(arrays.faces[rows] >= 0, row_of[arrays.faces[rows]], -1)
+    return _Parts(index, row_of, faces, parts)
 
 
 def _unnamed_pieces(faces: np.ndarray, rows: np.ndarray, with_skin: bool) -> dict[str, np.ndarray]:
@@ -198,7 +206,7 @@ def _named_eyeballs(kept: _Parts, mean: np.ndarray) -> _Parts:
             ("right", "left"), sorted(sorted(balls)[-2:], key=lambda ball: ball[1]), strict=True
         ):
             parts[f"eyeball_{side}"] = parts.pop(name)
-    return _Parts(kept.index, kept.faces, kept.rows, parts)
+    return replace(kept, parts=parts)
 
 
 def _roundness(points: np.ndarray, centre: np.ndarray, radius: float) -> float:
@@ -357,7 +365,12 @@ def _topology(arrays: ModelArrays, kept: _Parts, eyes: _Eyes, mean: np.ndarray) 
         uv, face_uv = arrays.uv, arrays.face_uv[order]
     else:
         rows = {name: np.arange(start, end) for name, (start, end) in zip(parts, part_faces, strict=True)}
-        uv, face_uv = make_uv(mean, faces, rows)
+        try:
+            uv, face_uv = make_uv(mean, faces, rows)
+        except ValueError as error:
+            raise UsageError(
+                "bad-face-model-file", f"No texture coordinates can be made for {arrays.label}: {error}"
+            ) from error
     return Topology(faces, uv.astype(np.float32), face_uv.astype(np.int32), tuple(parts), part_faces)
 
 
@@ -433,7 +446,10 @@ def _skinning(skinning: Skinning | None, index: np.ndarray) -> Skinning | None:
 
 
 def _kept_points(points: SurfacePoints, kept: _Parts) -> SurfacePoints:
-    return SurfacePoints(np.searchsorted(kept.index, points.vertices).astype(np.int32), points.barycentric)
+    rows = kept.row_of[points.vertices]
+    if rows.min() < 0:
+        raise UsageError("bad-face-model-file", "Some of the face model's landmarks lie on parts that are left out.")
+    return SurfacePoints(rows.astype(np.int32), points.barycentric)
 
 
 def _contour(contour: ContourLandmarks | None, kept: _Parts) -> ContourLandmarks | None:

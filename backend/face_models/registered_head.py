@@ -107,7 +107,7 @@ class RegisteredHead(MorphableModel):
         shape = self.shape(identity).astype(np.float64)
         balls = (
             [front_sphere(shape, self.eyeballs[side], self.eyeball_directions[side]) for side in SIDES]
-            if (self.round_eyes)
+            if self.round_eyes
             else self._balls(shape)
         )
         centres = np.stack([centre for centre, _ in balls])

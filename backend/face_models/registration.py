@@ -150,7 +150,7 @@ def _pairs(source: OpenHead, target: BareHead) -> _Pairs:
             places = SurfacePoints(vertices, barycentric)
             sight = camera.rotation[2]
             found.append((places, places.apply(head), -(places.apply(normal) @ sight)))
-            if yaw == 0.0 and head is not source.mean and len(found) == 2:
+            if yaw == 0.0 and len(found) == 2:
                 centre = _refined_centre(found, own_centre)
         (own, _, own_facing), (_, others, facing) = found
         seen_well = np.minimum(own_facing, facing)
