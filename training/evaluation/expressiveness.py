@@ -145,7 +145,7 @@ def fit_to_scan(model: MorphableModel, scan: Scan, *, metrical: bool) -> np.ndar
     identity = np.zeros(modes)
     precision = np.sqrt(INDEPENDENT_POINTS / len(points)) / SCAN_NOISE_M
     for _ in range(FIT_STEPS):
-        vertices = motion.apply(mean + np.tensordot(identity, basis, 1))
+        vertices = motion.apply(_laid(model, mean + np.tensordot(identity, basis, 1), identity))
         surface = Surface(vertices, triangles)
         closest, at = surface.closest(points)
         corners = triangles[at]
@@ -168,6 +168,12 @@ def fit_to_scan(model: MorphableModel, scan: Scan, *, metrical: bool) -> np.ndar
         if np.abs(way @ step).mean() < SETTLED_M:
             break
     return model.neutral(identity.astype(np.float32))
+
+
+def _laid(model: MorphableModel, shape: np.ndarray, identity: np.ndarray) -> np.ndarray:
+    """A shape (V, 3) that is linear in the identity, with the lids laid on the eyeballs as a neutral head has them."""
+    offset = model.neutral(identity.astype(np.float32)) - shape
+    return shape + (offset - np.median(offset, axis=0))  # the neutral head has another origin
 
 
 def _motions(points: np.ndarray, *, with_scale: bool) -> np.ndarray:
