@@ -9,7 +9,7 @@ imported.
 import io
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -137,9 +137,30 @@ class _ChumpyStandIn(_StandIn):
 class _Ordered(dict):
     """Stands for collections.OrderedDict."""
 
+    def __setstate__(self, state: Any) -> None:
+        """Attributes are not kept; with this a pickle cannot set any of the class itself either, see `_Callable`."""
+
 
 class _ArrayKind:
     """Stands for numpy.ndarray, which a file only names to have one made."""
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("an array of an unknown kind")
+
+
+class _Callable:
+    """A function that a pickle may call, and not change: a pickle can set attributes of whatever it has named."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[..., Any]):
+        self._function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("a function with a state")
 
 
 class _Kind:
@@ -297,7 +318,8 @@ class _RestrictedUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in ALLOWED:
-            return ALLOWED[module, name]
+            allowed = ALLOWED[module, name]
+            return allowed if isinstance(allowed, type) else _Callable(allowed)
         if module.split(".")[:2] == ["scipy", "sparse"] and name in SPARSE_KINDS:
             return type(name, (_SparseStandIn,), {"wanted_class": f"{module}.{name}", "kind": name})
         if module.split(".")[0] == "chumpy" and name.isidentifier():

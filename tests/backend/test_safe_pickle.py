@@ -4,6 +4,7 @@ import builtins
 import io
 import os
 import pickle
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,32 @@ def test_an_array_of_numbers_and_a_row_of_objects_are_read(tmp_path: Path):
     row[:] = ["a", {"b": 1}]
     np.save(tmp_path / "x.npy", row, allow_pickle=True)
     assert read_npy(tmp_path / "x.npy") == ["a", {"b": 1}]
+
+
+SETTINGS = {  # what a pickle names, and an attribute that it tries to set of that
+    "collections\nOrderedDict": "__setitem__",
+    "numpy\nndarray": "__setstate__",
+    "numpy\ndtype": "numbers",
+    "numpy.core.multiarray\n_reconstruct": "__setstate__",
+    "numpy.core.multiarray\nscalar": "__defaults__",
+    "_codecs\nencode": "__defaults__",
+    "chumpy.ch\nCh": "__setstate__",
+}
+
+
+@pytest.mark.parametrize("named", SETTINGS)
+def test_a_pickle_changes_nothing_for_the_next_one(tmp_path: Path, named: str):
+    name, path = SETTINGS[named].encode(), tmp_path / "x.pkl"
+    attack = b"\x80\x02c" + named.encode() + b"\nN}X" + len(name).to_bytes(4, "little") + name
+    value = b"N" if name == b"__defaults__" else b"c__builtin__\nset\n"
+    path.write_bytes(attack + value + b"s\x86b.")  # BUILD with (None, {attribute: value})
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_pickle(path)
+    content = {"a": OrderedDict(b=np.arange(3.0)), "c": np.float32(2), "d": b"\xff"}
+    path.write_bytes(pickle.dumps(content, 2))
+    found = read_pickle(path)
+    np.testing.assert_array_equal(found["a"]["b"], [0, 1, 2])
+    assert (found["c"], found["d"]) == (2, b"\xff")
 
 
 def test_a_small_file_cannot_claim_a_huge_matrix(tmp_path: Path):
