@@ -9,8 +9,8 @@ from bpy_extras.io_utils import ImportHelper
 
 from .. import face_models, paragraphs
 from ..panels.parts import megabytes
-from ..session import BUSY, State, session
-from .reconstruct import ended
+from ..session import session
+from .reconstruct import can_start, ended
 
 DIALOGUE_WIDTH = 440
 MODEL_FILES = "*.pkl;*.npz;*.mat;*.bin;*.obj;*.zip;*.task"
@@ -34,17 +34,6 @@ def known(name: str) -> face_models.Asset:
     return found or face_models.Asset(name, name)
 
 
-def _may_start(operator: type) -> bool:
-    """A poll for what the backend does; says why not."""
-    if session.state in BUSY:
-        operator.poll_message_set("Lifemask is at work. Wait until it is done, or cancel it.")
-        return False
-    if not session.is_set_up and session.state is not State.ERROR:
-        operator.poll_message_set("Lifemask is not set up yet: see its tab in the sidebar of the 3D view.")
-        return False
-    return True
-
-
 class LIFEMASK_OT_add_face_model(bpy.types.Operator, ImportHelper):
     """Add a face model from the file, or the folder, that its owner gave you: FLAME, BFM 2009, ICT-FaceKit, GNM"""
 
@@ -57,7 +46,7 @@ class LIFEMASK_OT_add_face_model(bpy.types.Operator, ImportHelper):
 
     @classmethod
     def poll(cls, context):
-        return _may_start(cls)
+        return can_start(cls)
 
     def draw(self, context):
         column = self.layout.column()
@@ -96,7 +85,7 @@ class LIFEMASK_OT_download_face_model(bpy.types.Operator):
         if not bpy.app.online_access:
             cls.poll_message_set("Blender may not use the network. Allow online access in Preferences > System.")
             return False
-        return _may_start(cls)
+        return can_start(cls)
 
     def invoke(self, context, event):
         self.agreed = True  # with the dialogue's button: without it nothing is executed
@@ -135,7 +124,7 @@ class LIFEMASK_OT_remove_face_model(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context):
-        return _may_start(cls)
+        return can_start(cls)
 
     def invoke(self, context, event):
         return context.window_manager.invoke_confirm(
@@ -162,7 +151,7 @@ class LIFEMASK_OT_refresh_face_models(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context):
-        return _may_start(cls)
+        return can_start(cls)
 
     def execute(self, context):
         session.list_assets()
