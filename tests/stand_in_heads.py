@@ -44,7 +44,7 @@ SCAN_SIZE, SCAN_RADIANS = 1400, 1.75
 
 
 @dataclass(frozen=True)
-class _Person:
+class Person:
     """Someone of the open head, and what changes about them; V is the open head's, metres.
 
     Attributes:
@@ -57,7 +57,8 @@ class _Person:
     keys: dict[str, np.ndarray]
 
 
-def _person(seed: int) -> _Person:
+def random_person(seed: int) -> Person:
+    """Someone who is not the mean, the same for a seed."""
     head = load_face_model("open_head")
     code = np.random.default_rng(seed).normal(scale=IDENTITY_SPREAD, size=head.identity_size)
     neutral = head.neutral(code)
@@ -65,13 +66,13 @@ def _person(seed: int) -> _Person:
     identity = np.stack([head.neutral(code + step) - neutral for step in steps])
     offsets = head.key_offsets(neutral)
     keys = dict(zip(offsets.names, offsets.dense(len(neutral)), strict=True))
-    return _Person(head, neutral.astype(np.float64), identity, keys)
+    return Person(head, neutral.astype(np.float64), identity, keys)
 
 
 def flame_content(kind: str = "2020", seed: int = 11) -> dict[str, np.ndarray | str]:
     """The arrays of a FLAME file by their names there, all plain; see `write_flame_head`."""
     generator = np.random.default_rng([seed, 1])
-    person = _person(seed)
+    person = random_person(seed)
     triangles = _flame_skin(person.head, person.neutral, generator)
     triangles, carry = _split_edges(triangles, len(person.neutral), FLAME_SKIN, generator)
     ball, ball_triangles = _sphere()
@@ -90,7 +91,7 @@ def flame_content(kind: str = "2020", seed: int = 11) -> dict[str, np.ndarray | 
 
     directions = np.zeros((400, len(template), 3))
     directions[: len(person.identity)] = [carried(offset) for offset in person.identity]
-    directions[len(person.identity) : 300] = _waves(template, 300 - len(person.identity), 2e-5, generator)
+    directions[len(person.identity) : 300] = waves(template, 300 - len(person.identity), 2e-5, generator)
     keys = [key for name, key in person.keys.items() if not name.startswith((*NOT_LINEAR, "jaw"))]
     flat = np.concatenate([carry @ np.stack(keys).transpose(1, 2, 0).reshape(len(person.neutral), -1)])
     flat = flat.reshape(FLAME_SKIN, 3, len(keys))
@@ -102,7 +103,7 @@ def flame_content(kind: str = "2020", seed: int = 11) -> dict[str, np.ndarray | 
     joints = regressor @ template
     weights = _skinning_weights(template, joints, carried(person.keys["jawOpen"]), len(ball))
     posedirs = np.zeros((36, len(template), 3))
-    posedirs[9:18] = _waves(template, 9, 5e-5, generator) * weights[:, 2, None]
+    posedirs[9:18] = waves(template, 9, 5e-5, generator) * weights[:, 2, None]
     return {
         "v_template": template + FLAME_ORIGIN,
         "f": faces.astype(np.uint32),
@@ -148,7 +149,7 @@ def write_flame_landmarks(
     content, head = flame_content(kind, seed), load_face_model("open_head")
     template, faces = content["v_template"], content["f"].astype(np.int64)
     skin = faces[(faces < FLAME_SKIN).all(axis=1)]
-    wanted = head.landmarks68(_person(seed).neutral) + FLAME_ORIGIN
+    wanted = head.landmarks68(random_person(seed).neutral) + FLAME_ORIGIN
     middles = template[skin].mean(axis=1)
     nearest = cKDTree(middles).query(wanted)[1]
     normals = np.cross(*(template[skin[:, corner]] - template[skin[:, 0]] for corner in (1, 2)))
@@ -319,7 +320,7 @@ def _sphere() -> tuple[np.ndarray, np.ndarray]:
     return points, np.concatenate(faces)
 
 
-def _waves(places: np.ndarray, count: int, size: float, generator: np.random.Generator) -> np.ndarray:
+def waves(places: np.ndarray, count: int, size: float, generator: np.random.Generator) -> np.ndarray:
     """(count, N, 3): smooth random fields over places (N, 3) in metres, of this root mean square."""
     frequency = generator.normal(scale=30.0, size=(12, 3))
     field = np.cos(places @ frequency.T + generator.uniform(0, 2 * np.pi, 12))  # (N, 12)
@@ -364,7 +365,7 @@ def _skinning_weights(template: np.ndarray, joints: np.ndarray, jaw_open: np.nda
 def bfm_content(vertices: int = 9000, seed: int = 12) -> dict[str, np.ndarray]:
     """The arrays of a `BFM_model_front.mat` by their names there; see `write_bfm_head`."""
     generator = np.random.default_rng([seed, 2])
-    person = _person(seed)
+    person = random_person(seed)
     scan = _Scan(person)
     spots = scan.spots(vertices, generator)
     faces = spots.triangulated()
@@ -470,7 +471,7 @@ class _Spots:
 class _Scan:
     """What a depth camera between the ears sees looking outwards: skin and eyeballs, the outermost."""
 
-    def __init__(self, person: _Person):
+    def __init__(self, person: Person):
         head = self.head = person.head
         self.shape = person.neutral - BFM_CENTRE
         self.places = _azimuthal(self.shape)
@@ -659,5 +660,5 @@ def _byte_colours(scan: _Scan, spots: _Spots, generator: np.random.Generator) ->
     mean = linear_to_srgb(torch.from_numpy(linear)).numpy()
     slope = (linear_to_srgb(torch.from_numpy(linear * 1.01)).numpy() - mean) / (0.01 * linear)
     basis = [scan.mixed(colours, spots) * slope * 255 for colours in albedo.basis[:80]]
-    rest = _waves(scan.mixed(scan.shape, spots), 80 - len(basis), 0.05, generator)
+    rest = waves(scan.mixed(scan.shape, spots), 80 - len(basis), 0.05, generator)
     return mean * 255, np.concatenate([np.stack(basis), rest])
