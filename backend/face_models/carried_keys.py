@@ -19,8 +19,9 @@ JAW, SEAL = "jawOpen", "mouthClose"
 LIPS_SHARE = (0.1, 0.4)
 """Of the largest movement of the key that shuts the mouth: from where on, and from where on wholly, a point belongs to
 what shuts."""
-UPPER_INNER_LIP, LOWER_INNER_LIP = (61, 62, 63), (67, 66, 65)
-"""Of the 68 landmarks, one above the other."""
+UPPER_INNER_LIP = (61, 62, 63)
+"""Of the 68 landmarks."""
+SEALS_TRIED, MEETING_M = 41, 0.0003
 TEETH = ("teeth_upper", "teeth_lower")
 IN_THE_MOUTH = ("teeth_upper", "teeth_lower", "tongue", "mouth_inside")
 INNER_PARTS = {"lashes": ("lashes",), "tongue": ("tongue",)}
@@ -69,20 +70,18 @@ def carried_keys(
     carried = transfer_keys(source, keys, mean, skin)
     turned = registration.similarity_scale * keys @ rotation.T
     in_skin = np.unique(skin)
+    jaws = _jaws(faces, parts)
     for part, rows in parts.items():
         if part.startswith("eyeball"):
             continue
-        vertices = np.setdiff1d(used_vertices(faces[rows]), in_skin)
+        vertices = np.setdiff1d(used_vertices(faces[rows]), np.concatenate([in_skin, *jaws]))
         if not len(vertices):
             continue
-        if part.startswith("teeth"):
-            for piece in connected_pieces(faces[rows]):
-                tooth = used_vertices(faces[rows][piece])
-                carried[:, tooth] = _rigid(open_head, registration, mean[tooth], turned)[:, None]
-        else:
-            carried[:, vertices] = _followed(open_head, registration, part, mean[vertices], turned)
-            if part not in INNER_PARTS:
-                _smooth(carried, vertices, faces[rows])
+        carried[:, vertices] = _followed(open_head, registration, part, mean[vertices], turned)
+        if part not in INNER_PARTS:
+            _smooth(carried, vertices, faces[rows])
+    for piece in jaws:
+        carried[:, piece] = _rigid(open_head, registration, mean[piece], turned)
     result = np.zeros((len(names), len(mean), 3), np.float32)
     result[missing] = carried
     middle = (mean.max(axis=0) + mean.min(axis=0)) * [0.5, 0, 0]
@@ -92,30 +91,34 @@ def carried_keys(
             result[number] = own[name]
     if JAW in own:
         wanted = result[names.index(SEAL)] - own[JAW]
-        result[names.index(SEAL)] = _sealing(wanted, own, _LipGap(open_head, registration))
+        result[names.index(SEAL)] = _sealing(wanted, own, mean, _LipGap(open_head, registration))
     return KeyOffsets.from_dense(names, result, MOVES_M)
 
 
 class _LipGap:
-    """By how much movements (V, 3) of a head take the inner edges of its lips apart in height, where the most."""
+    """How far the inner edge of the upper lip is from the lower lip at most, metres, for a head (V, 3) of a model."""
 
     def __init__(self, open_head: OpenHead, registration: Registration):
         points, place = open_head.points68, registration.place
-        rows = np.array([UPPER_INNER_LIP, LOWER_INNER_LIP])
-        self._vertices = place.vertices[points.vertices[rows]]  # (2, 3, 3, 3)
-        self._weights = points.barycentric[rows][..., None] * place.barycentric[points.vertices[rows]]
+        corners = points.vertices[list(UPPER_INNER_LIP)]  # (3, 3)
+        self._vertices = place.vertices[corners]  # (3, 3, 3)
+        self._weights = points.barycentric[list(UPPER_INNER_LIP)][..., None] * place.barycentric[corners]
+        back = registration.source_place
+        of_lip = (open_head.masks["lip_lower"][back.vertices] * back.barycentric).sum(axis=1)
+        self._lower_lip = np.flatnonzero((of_lip > 0.5) & (registration.source_trust > 0.5))
 
-    def __call__(self, moved: np.ndarray) -> float:
-        height = (moved[self._vertices, 1] * self._weights).sum(axis=(2, 3))
-        return float((height[0] - height[1]).max())
+    def __call__(self, head: np.ndarray) -> float:
+        upper = (head[self._vertices] * self._weights[..., None]).sum(axis=(1, 2))
+        return float(cKDTree(head[self._lower_lip]).query(upper)[0].max())
 
 
-def _sealing(wanted: np.ndarray, own: Mapping[str, np.ndarray], gap: _LipGap) -> np.ndarray:
+def _sealing(wanted: np.ndarray, own: Mapping[str, np.ndarray], mean: np.ndarray, gap: _LipGap) -> np.ndarray:
     """The key (V, 3) that lays the lips on each other over the model's own dropped jaw, its own key away from them.
 
     Args:
         wanted: (V, 3), what takes the dropped jaw's mouth to that which was carried over.
-        own: the model's keys; where it has one that shuts the mouth, as much of it is taken as makes the lips meet.
+        own: the model's keys; where it has one that shuts the mouth, as little of it is taken as makes the lips meet.
+        mean: (V, 3), the head at rest.
         gap: of the lips.
     """
     if SEAL not in own:
@@ -124,21 +127,35 @@ def _sealing(wanted: np.ndarray, own: Mapping[str, np.ndarray], gap: _LipGap) ->
     strength = np.linalg.norm(own_seal, axis=1)
     share = np.clip((strength / strength.max() - LIPS_SHARE[0]) / (LIPS_SHARE[1] - LIPS_SHARE[0]), 0, 1)[:, None]
     mixed = own_seal + share * share * (3 - 2 * share) * (wanted - own_seal)
-    open_by, shut_by = gap(own[JAW] + mixed), gap(own[JAW] + own_seal)
-    if abs(open_by - shut_by) < MOVES_M:
-        return mixed
-    return mixed + np.clip(open_by / (open_by - shut_by), 0, 1) * (own_seal - mixed)
+    tried = [mixed + amount * (own_seal - mixed) for amount in np.linspace(0, 1, SEALS_TRIED)]
+    gaps = np.array([gap(mean + own[JAW] + key) for key in tried])
+    meeting = np.flatnonzero(gaps <= max(gap(mean), gaps.min()) + MEETING_M)
+    return tried[meeting[0]]
 
 
-def _rigid(open_head: OpenHead, registration: Registration, tooth: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """(K, 3): a tooth moves as one, with the row of the open head's that is nearer to it."""
-    away, moved = [], []
-    for part in TEETH:
-        row = open_head.topology.part_vertices(part)
-        distance, nearest = cKDTree(registration.warped[row]).query(tooth)
-        away.append(distance.mean())
-        moved.append(keys[:, row[nearest]].mean(axis=1))
-    return moved[int(np.argmin(away))]
+def _jaws(faces: np.ndarray, parts: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Vertices (N,) of what moves as one: each connected piece of teeth, with the gums that hang together with it."""
+    rows = [rows for name, rows in parts.items() if name.startswith("teeth") or name == "gums"]
+    if not rows:
+        return []
+    together = faces[np.concatenate(rows)]
+    teeth = [used_vertices(faces[rows]) for name, rows in parts.items() if name.startswith("teeth")]
+    pieces = [used_vertices(together[piece]) for piece in connected_pieces(together)]
+    return [piece for piece in pieces if any(np.isin(piece, tooth).any() for tooth in teeth)]
+
+
+def _rigid(open_head: OpenHead, registration: Registration, piece: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """(K, N, 3): a tooth, or a jaw's teeth, turns and moves as one, with the open head's row that is nearer to it."""
+    rows = [open_head.topology.part_vertices(part) for part in TEETH]
+    away = [cKDTree(registration.warped[row]).query(piece)[0].mean() for row in rows]
+    row = rows[int(np.argmin(away))]
+    rest = registration.warped[row]
+    middle = rest.mean(axis=0)
+    moved = np.empty((len(keys), len(piece), 3))
+    for number, key in enumerate(keys[:, row]):
+        shift = key.mean(axis=0)
+        moved[number] = (piece - middle) @ rotation_between(rest, rest + key).T + middle + shift - piece
+    return moved
 
 
 def _followed(
