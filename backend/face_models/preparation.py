@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from backend.errors import UsageError
 from backend.face_models.carried_keys import carried_keys, rotation_between
-from backend.face_models.eyes import eye_colour_masks, fit_sphere
+from backend.face_models.eyes import IRIS_DEGREES, eye_colour_masks, fit_sphere
 from backend.face_models.identity_map import identity_map
 from backend.face_models.lid_keys import BLINK_CORRECTIVES
 from backend.face_models.lid_margins import margin_loop, mirrored_loop
@@ -46,6 +46,9 @@ LEAST_TRUST = 0.5
 ROUND_M, ROUND_SHARE = 0.0006, 0.05
 """An eyeball is a ball if its vertices lie within this of a sphere, on the average, and if its front alone is part of a
 sphere whose radius differs by no more than this share."""
+WHITE_COSINE, SUNK_M = float(np.cos(np.radians(IRIS_DEGREES + 5))), 0.0004
+"""Off the gaze axis where the white of an eye begins; by how much an iris that is sunk lies under the ball, and no part
+of it over the ball."""
 BALL_RADII_M = (0.007, 0.018)
 
 
@@ -126,6 +129,7 @@ def prepare(arrays: ModelArrays, progress: Progress | None = None) -> Registered
         rig=eyes.rig,
         round_eyes=eyes.made_round,
         eyeball_directions=eyes.directions,
+        eyeball_whites=eyes.whites,
         fused_centres=eyes.fused_centres,
         place=place,
         trust=trust,
@@ -137,7 +141,7 @@ def prepare(arrays: ModelArrays, progress: Progress | None = None) -> Registered
             registration.similarity_scale * rotation_between(open_head.mean.astype(np.float64), registration.warped),
         ),
         albedo=arrays.albedo if arrays.albedo is None else _albedo(arrays, kept),
-        skinning=_skinning(arrays.skinning, kept.index),
+        skinning=_skinning(arrays, kept),
         contour=_contour(arrays.contour, kept),
     )
     head.points478 = head.from_open_head(open_head.points478)[0]
@@ -244,7 +248,8 @@ class _Eyes:
     """Eyeballs and lids of the mean head.
 
     Attributes:
-        centres: (2, 3) metres, left first. rig: LidRig. made_round, directions, fused_centres: see `RegisteredHead`.
+        centres: (2, 3) metres, left first. rig: LidRig.
+        made_round, directions, whites, fused_centres: see `RegisteredHead`.
         fused_rows: side -> (N,) rows of the kept faces inside the lids' rim, where lids and eyes are one surface.
     """
 
@@ -252,6 +257,7 @@ class _Eyes:
         self.mean = mean
         self.fused = "eyeball_left" not in kept.parts
         self.made_round, self.directions, self.fused_centres = False, {}, None
+        self.whites: dict[str, np.ndarray] = {}
         self.fused_rows: dict[str, np.ndarray] = {}
         skin_rows = np.concatenate([rows for name, rows in kept.parts.items() if name in SKIN_PARTS])
         skin = kept.faces[skin_rows]
@@ -293,12 +299,25 @@ class _Eyes:
             ball = self.mean[vertices[side]]
             arm = ball - fit_sphere(ball[ball[:, 2] < np.median(ball[:, 2])])[0]
             directions[side] = arm / np.linalg.norm(arm, axis=1, keepdims=True)
+        whites = {side: vertices[side][directions[side][:, 2] < WHITE_COSINE] for side in SIDES}
+        if all(_is_sunk(self.mean, whites[side], np.setdiff1d(vertices[side], whites[side])) for side in SIDES):
+            self.whites = whites
+            return [fit_sphere(self.mean[whites[side]]) for side in SIDES]
         fronts = [front_sphere(self.mean, vertices[side], directions[side]) for side in SIDES]
         ratios = [abs(front[1] / ball[1] - 1) for front, ball in zip(fronts, balls, strict=True)]
         self.made_round = max(errors) > ROUND_M or max(ratios) > ROUND_SHARE
         if self.made_round:
             self.directions = directions
         return fronts if self.made_round else balls
+
+
+def _is_sunk(mean: np.ndarray, white: np.ndarray, iris: np.ndarray) -> bool:
+    """Whether the white of an eye is a ball, and its iris (vertices, the pupil included) lies in it like a bowl."""
+    if not len(white) or not len(iris):
+        return False
+    centre, radius = fit_sphere(mean[white])
+    over = np.linalg.norm(mean[iris] - centre, axis=1) - radius
+    return _roundness(mean[white], centre, radius) < ROUND_M / 2 and over.max() < SUNK_M and over.min() < -SUNK_M
 
 
 def _centre_behind(surface: np.ndarray, radius: float, start: np.ndarray) -> np.ndarray:
@@ -426,23 +445,39 @@ def _albedo(arrays: ModelArrays, kept: _Parts):
     return type(arrays.albedo)(arrays.albedo.mean[kept.index], arrays.albedo.basis[:, kept.index])
 
 
-def _skinning(skinning: Skinning | None, index: np.ndarray) -> Skinning | None:
-    """The joints over the vertices that are kept; a joint hangs on kept ones alone if the file's others were copies."""
+def _skinning(arrays: ModelArrays, kept: _Parts) -> Skinning | None:
+    """The joints over the vertices that are kept, in the same places on everyone."""
+    skinning = arrays.skinning
     if skinning is None:
         return None
     basis = skinning.pose_basis
-    regressor = skinning.regressor[:, index]
-    total = skinning.regressor.sum(axis=1, keepdims=True)
-    regressor = (
-        regressor * total / np.where(regressor.sum(axis=1, keepdims=True) == 0, 1, regressor.sum(axis=1, keepdims=True))
-    )
+    there = kept.row_of >= 0
+    regressor = np.zeros((len(kept.index), len(skinning.names)))
+    np.add.at(regressor, kept.row_of[there], skinning.regressor.T[there])
+    regressor = regressor.T
+    lost = skinning.regressor[:, ~there].astype(np.float64)
+    for joint in np.flatnonzero(lost.any(axis=1)):
+        own = np.flatnonzero(regressor[joint])  # others move otherwise
+        own = own if len(own) else np.arange(len(kept.index))
+        regressor[joint, own] += _standing_for(arrays, kept.index[own], ~there, lost[joint])
     return Skinning(
         skinning.names,
         skinning.parents,
-        skinning.weights[index],
+        skinning.weights[kept.index],
         regressor.astype(np.float32),
-        None if basis is None else np.ascontiguousarray(basis[:, index], np.float32),
+        None if basis is None else np.ascontiguousarray(basis[:, kept.index], np.float32),
     )
+
+
+def _standing_for(arrays: ModelArrays, vertices: np.ndarray, lost: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(N,) the smallest weights of vertices (N,) of the file whose sum moves as others do, `lost` (V,), by theirs."""
+
+    def shapes(rows: np.ndarray) -> np.ndarray:
+        """(3 (1 + K) + 1, M): the mean, the modes and a head that is moved elsewhere."""
+        whole = np.concatenate([arrays.mean[None, rows], arrays.identity_basis[:, rows]]).astype(np.float64)
+        return np.concatenate([whole.transpose(0, 2, 1).reshape(-1, whole.shape[1]), np.ones((1, whole.shape[1]))])
+
+    return np.linalg.lstsq(shapes(vertices), shapes(lost) @ weights, rcond=1e-9)[0]
 
 
 def _kept_points(points: SurfacePoints, kept: _Parts) -> SurfacePoints:

@@ -41,6 +41,7 @@ class RegisteredHead(MorphableModel):
         round_eyes: whether the file's eyeballs are no balls, so that spheres take their places and the lids are laid on
             them; else the file's own neutral head is left exactly as it is.
         eyeball_directions: of models with `round_eyes`, side -> (N, 3) unit vectors to the eyeball's vertices.
+        eyeball_whites: of models whose irises are sunk, side -> (N,) vertices of the eyeball that lie on a sphere.
         fused_centres: of models whose lids and eyes are one surface: (2, 3) metres from the mean of the eye's vertices
             to the centre of the ball behind it, left first. None for others.
         place: for every vertex of the open head the point of this model that it became; trust: (S,) float32 in [0, 1].
@@ -60,6 +61,7 @@ class RegisteredHead(MorphableModel):
     rig: LidRig | None = None
     round_eyes: bool = False
     eyeball_directions: dict[str, np.ndarray] = field(default_factory=dict)
+    eyeball_whites: dict[str, np.ndarray] = field(default_factory=dict)
     fused_centres: np.ndarray | None = None
     place: SurfacePoints | None = None
     trust: np.ndarray | None = None
@@ -92,7 +94,8 @@ class RegisteredHead(MorphableModel):
     def _balls(self, vertices: np.ndarray) -> list[tuple[np.ndarray, float]]:
         """Centre and radius of the eyeballs of a neutral head (V, 3), left first."""
         if self.fused_centres is None:
-            return [fit_sphere(vertices[self.eyeballs[side]]) for side in SIDES]
+            round_part = self.eyeball_whites or self.eyeballs
+            return [fit_sphere(vertices[round_part[side]]) for side in SIDES]
         return [
             (vertices[_eye_surface(self.rig, side)].mean(axis=0, dtype=np.float64) + arm, self.rig.eyeball.radius)
             for side, arm in zip(SIDES, self.fused_centres, strict=True)
@@ -167,8 +170,8 @@ class RegisteredHead(MorphableModel):
         }
         for name in ("place", "points68", "points478"):
             arrays |= _of_points(name, getattr(self, name))
-        for side, directions in self.eyeball_directions.items():
-            arrays[f"eyeball_directions_{side}"] = directions
+        for name in ("eyeball_directions", "eyeball_whites"):
+            arrays |= {f"{name}_{side}": values for side, values in getattr(self, name).items()}
         if self.fused_centres is not None:
             arrays["fused_centres"] = self.fused_centres
         if self.albedo is not None:
@@ -252,8 +255,9 @@ class RegisteredHead(MorphableModel):
             stored_keys=keys,
             rig=LidRig.from_arrays(arrays),
             round_eyes=facts["round_eyes"],
-            eyeball_directions={
-                side: arrays[f"eyeball_directions_{side}"] for side in SIDES if f"eyeball_directions_{side}" in arrays
+            **{
+                name: {side: arrays[f"{name}_{side}"] for side in SIDES if f"{name}_{side}" in arrays}
+                for name in ("eyeball_directions", "eyeball_whites")
             },
             fused_centres=get("fused_centres"),
             place=_points(arrays, "place"),
