@@ -10,6 +10,8 @@ from backend import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 BLENDER_SETS = {"4.2": "blender-4.2", "4.5": "blender", "5.0": "blender-5.0"}
+GNM_MODES = (100, 60)
+"""Of the test file in GNM Head's format, of identity and expression: the published 253 and 383 take longer."""
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +60,16 @@ def prepared_bfm(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("bfm")
     return _prepared(bfm_arrays(write_bfm_head(folder / "BFM_model_front.mat")), folder)
+
+
+@pytest.fixture(scope="session")
+def prepared_gnm(tmp_path_factory) -> Path:
+    """A head in GNM Head's format, prepared: sunk irises under clear shells, teeth grown together with their gums."""
+    from backend.face_models.gnm import gnm_arrays
+    from tests.gnm_heads import write_gnm_head
+
+    folder = tmp_path_factory.mktemp("gnm")
+    return _prepared(gnm_arrays(write_gnm_head(folder / "gnm_head.npz", modes=GNM_MODES)), folder)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
-"""Face models of others made ready: heads in FLAME's and the Basel Face Model's formats, and ICT-FaceKit itself."""
+"""Face models of others made ready: ICT-FaceKit itself, heads in the formats of FLAME, Basel and GNM Head."""
 
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
@@ -11,6 +12,7 @@ from backend.calibration import ViewDirection, load_calibration
 from backend.code_measurement import CodeMeasurement
 from backend.errors import UsageError
 from backend.face_models import load_face_model
+from backend.face_models.carried_keys import rotation_between
 from backend.face_models.eyes import fit_sphere
 from backend.face_models.flame import flame_arrays
 from backend.face_models.lid_keys import BLINK_CORRECTIVES
@@ -20,13 +22,15 @@ from backend.lid_rig import EYE, SIDES
 from backend.lids import aperture, penetration
 from backend.photographs import load_photograph
 from backend.pipeline import fit_photographs, make_albedo
+from tests.conftest import GNM_MODES
+from tests.gnm_heads import gnm_head_content
 from tests.stand_in_heads import write_flame_head
 
 ASTRONAUT = Path(__file__).parents[2] / "backend/assets/demo/astronaut.png"
 PEOPLE = 6
 
 
-@pytest.fixture(scope="module", params=["flame", "bfm", "ict"])
+@pytest.fixture(scope="module", params=["flame", "bfm", "ict", "gnm"])
 def model(request) -> RegisteredHead:
     return RegisteredHead.load(request.getfixturevalue(f"prepared_{request.param}"))
 
@@ -44,6 +48,18 @@ def bfm(prepared_bfm) -> RegisteredHead:
 @pytest.fixture(scope="module")
 def ict(prepared_ict) -> RegisteredHead:
     return RegisteredHead.load(prepared_ict)
+
+
+@pytest.fixture(scope="module")
+def gnm(prepared_gnm) -> RegisteredHead:
+    return RegisteredHead.load(prepared_gnm)
+
+
+@pytest.fixture(scope="module")
+def gnm_file():
+    """The arrays of the file that `gnm` was made of, and its vertex groups by name."""
+    content = gnm_head_content(modes=GNM_MODES)
+    return content, dict(zip(content["vertex_group_names"].tolist(), content["vertex_groups"], strict=True))
 
 
 def people(model: RegisteredHead, spread: float = 0.8):
@@ -161,8 +177,8 @@ def test_grown_together_eyes_become_parts_of_their_own(bfm):
     assert _area_to_the_front(shut, part) < 0.12 * _area_to_the_front(neutral, part)
 
 
-def test_iris_and_gaze_of_models_with_eyeballs(flame, ict):
-    for model in (flame, ict):
+def test_iris_and_gaze_of_models_with_eyeballs(flame, ict, gnm):
+    for model in (flame, ict, gnm):
         neutral = model.neutral(np.zeros(1))
         keys = model.key_offsets(neutral)
         iris = np.flatnonzero(model.masks["iris"] & (neutral[:, 0] > 0))
@@ -179,6 +195,61 @@ def test_icts_eggs_become_balls_that_lids_lie_on(ict):
             centre, radius = fit_sphere(ball)
             assert np.abs(np.linalg.norm(ball - centre, axis=1) - radius).max() < 1e-5
             assert 0.010 < radius < 0.0145
+
+
+def test_gnms_sunk_irises_stay_sunk_in_balls_that_lids_lie_on(gnm):
+    assert not gnm.round_eyes and gnm.rig.eyeball.radius == pytest.approx(0.012, abs=1e-5)
+    for neutral in people(gnm):
+        centres, radius = gnm.eye_centres(neutral), gnm.rig_of(neutral).eyeball.radius
+        for centre, side in zip(centres, SIDES, strict=True):
+            over = np.linalg.norm(neutral[gnm.eyeballs[side]] - centre, axis=1) - radius
+            white = np.isin(gnm.eyeballs[side], gnm.eyeball_whites[side])
+            assert np.abs(over[white]).max() < 1e-4 and over.max() < 1e-4
+            assert over[~white].min() < -0.002  # the hole of the pupil
+
+
+def test_gnms_clear_shells_are_left_out_and_leave_its_joints_where_they_were(gnm, gnm_file):
+    file, groups = gnm_file
+    assert not any(name.startswith("cornea") for name in gnm.topology.part_names)
+    shells = np.flatnonzero(groups["eye_exteriors"] > 0)
+    assert len(shells) and not np.isin(shells, gnm.file_index).any()
+    assert len(gnm.file_index) == len(file["template_vertex_positions"]) - len(shells)
+    assert file["joint_regressor"][:, shells].any()
+    identity = np.random.default_rng(5).normal(size=gnm.identity_size)
+    wanted = file["template_joint_positions"] + np.tensordot(identity, file["joint_identity_basis"], 1)
+    shaped = file["template_vertex_positions"] + np.tensordot(identity, file["vertex_identity_basis"], 1)
+    np.testing.assert_allclose(gnm.skinning.regressor @ shaped[gnm.file_index], wanted, atol=2e-5)
+
+
+def test_gnms_teeth_and_gums_are_stiff_and_the_lower_ones_go_with_the_jaw(gnm, gnm_file):
+    neutral = gnm.neutral(np.zeros(1))
+    keys = gnm.key_offsets(neutral)
+    lower = np.flatnonzero(gnm_file[1]["lower_teeth_and_gums"][gnm.file_index] > 0)
+    upper = np.flatnonzero(gnm_file[1]["upper_teeth_and_gums"][gnm.file_index] > 0)
+    for weights in ({"jawOpen": 1.0}, {"tongueOut": 1.0}, {"jawLeft": 1.0}):
+        posed = keys.apply(neutral, weights)
+        for jaw in (lower, upper):
+            before, after = (vertices[jaw] - vertices[jaw].mean(axis=0) for vertices in (neutral, posed))
+            assert np.abs(after - before @ rotation_between(before, after).T).max() < 1e-4
+    lowered = keys.apply(neutral, {"jawOpen": 1.0}) - neutral
+    assert lowered[lower, 1].mean() < -0.015 and np.abs(lowered[upper]).max() < 1e-4
+    assert np.abs(keys.apply(neutral, {"tongueOut": 1.0})[lower] - neutral[lower]).max() < 1e-4
+
+
+def test_no_two_regions_of_gnms_texture_meet(gnm):
+    """Every region is drawn on its own, as wide as a texture of 512 texels smears it; none touches another's."""
+    size, drawn = 512, np.zeros((512, 512), int)
+    regions = (("skin", "mouth_inside"), ("eyeball_left",), ("eyeball_right",), ("teeth_upper", "teeth_lower", "gums"))
+    for parts in (*regions, ("tongue",)):
+        picture = np.zeros((size, size), np.uint8)
+        for part in parts:
+            corners = gnm.topology.uv[gnm.topology.face_uv[gnm.topology.part(part)]]
+            cv2.fillPoly(picture, list((corners * size).astype(np.int32)), 1)
+        drawn += cv2.dilate(picture, np.ones((3, 3), np.uint8))
+    assert drawn.max() == 1
+    skin = gnm.topology.uv[gnm.topology.triangle_uv[_of_part(gnm, "skin")]].astype(np.float64)
+    area = np.cross(skin[:, 1] - skin[:, 0], skin[:, 2] - skin[:, 0])
+    assert (area > 0).all() or (area < 0).all()  # no triangle is turned over
 
 
 def test_icts_own_keys_are_its_own(ict, data_folder):
@@ -234,7 +305,7 @@ def astronaut():
     return load_photograph(ASTRONAUT)
 
 
-@pytest.mark.parametrize("name", ["flame", "bfm", "ict"])
+@pytest.mark.parametrize("name", ["flame", "bfm", "ict", "gnm"])
 def test_a_photograph_is_fitted_with_any_model(name, request, astronaut, monkeypatch):
     model = RegisteredHead.load(request.getfixturevalue(f"prepared_{name}"))
     monkeypatch.setattr("backend.pipeline.load_face_model", lambda name: model)
