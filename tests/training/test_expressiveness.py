@@ -1,5 +1,6 @@
 """How much a model can express: a fit that finds what it can find, and yardsticks that mean what they say."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from backend.errors import UsageError
+from backend.errors import PhotoError, UsageError
 from backend.face_models import load_face_model
 from training.evaluation import expressiveness, shape
 from training.evaluation.expressiveness import Expressiveness, Scan, error_of, fit_to_scan
@@ -131,3 +132,26 @@ def test_the_table_says_how_much_is_explained_and_how_many_modes_did_it():
 def test_the_open_head_is_not_compared_with_itself():
     with pytest.raises(UsageError, match="name another one"):
         shape.main(["--face-model", "open_head"])
+
+
+def test_the_command_prints_both_tables_and_writes_both(model, tmp_path, monkeypatch, capsys):
+    other, answer = SimpleNamespace(name="other"), tmp_path / "figures.json"
+    monkeypatch.setattr(shape, "load_face_model", lambda name: model if name == "open_head" else other)
+    monkeypatch.setattr(shape, "data_folder", lambda given, needed: tmp_path)
+    monkeypatch.setattr(
+        expressiveness, "compare", lambda models, people: (f"{[m.name for m in models]} {people}", [{"rows": 1}])
+    )
+    monkeypatch.setattr(
+        expressiveness, "compare_views", lambda models, folder, method: (f"{folder.name} {method}", {"metrical": 2})
+    )
+    assert shape.main(["--face-model", "other", "--people", "3", "--json", str(answer)]) == 0
+    assert capsys.readouterr().out == "['open_head', 'other'] 3\nfour_views_nc fit\n"
+    assert json.loads(answer.read_text()) == {"expressiveness": [{"rows": 1}], "four_views": {"metrical": 2}}
+
+
+def test_views_without_a_face_are_a_sentence_and_no_figures(model, tmp_path, monkeypatch):
+    def no_face(*arguments):
+        raise PhotoError("no-face", "No face was found in 1.jpg.")
+
+    monkeypatch.setattr(expressiveness, "four_views", no_face)
+    assert expressiveness.compare_views([model, model], tmp_path, "fit") == ("No face was found in 1.jpg.", {})

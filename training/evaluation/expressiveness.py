@@ -272,29 +272,37 @@ def views_table(found: dict[str, dict[str, ErrorSummary]], names: tuple[str, str
     return "\n".join(lines)
 
 
-def compare(models: list[MorphableModel], people: int, folder: Path | None, method: str) -> tuple[str, dict]:
-    """Two models fitted to each other's people, and to the same photographs.
+def compare(models: list[MorphableModel], people: int) -> tuple[str, list[dict]]:
+    """Two models fitted to each other's people.
 
     Args:
         models: two. people: how many of each.
-        folder: with photographs of one person, None to leave them out. method: how heads are made of them.
 
     Returns:
-        The tables, and the same for a JSON file.
+        The table, and the same for a JSON file.
     """
     first, second = models
     found = [expressiveness(second, first, people), expressiveness(first, second, people)]
-    text, record = table(found), {"expressiveness": [_record(each) for each in found]}
-    if folder is not None:
-        from backend.pipeline import fit_photographs
+    return table(found), [_record(each) for each in found]
 
-        try:
-            views = four_views(folder, models, partial(fit_photographs, method=method))
-        except PhotoError as error:
-            return f"{text}\n{error.sentence}", record
-        text = f"{text}\n{views_table(views, (first.name, second.name))}"
-        record["four_views"] = {name: {row: asdict(s) for row, s in rows.items()} for name, rows in views.items()}
-    return text, record
+
+def compare_views(models: list[MorphableModel], folder: Path, method: str) -> tuple[str, dict]:
+    """Two models fitted to the same photographs.
+
+    Args:
+        models: two. folder: with photographs of one person. method: how heads are made of them.
+
+    Returns:
+        The table, or a sentence where no face was found, and the same for a JSON file.
+    """
+    from backend.pipeline import fit_photographs
+
+    try:
+        views = four_views(folder, models, partial(fit_photographs, method=method))
+    except PhotoError as error:
+        return error.sentence, {}
+    record = {name: {row: asdict(found) for row, found in rows.items()} for name, rows in views.items()}
+    return views_table(views, (models[0].name, models[1].name)), record
 
 
 def _record(each: Expressiveness) -> dict:

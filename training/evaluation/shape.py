@@ -220,8 +220,12 @@ def _main_of_face_model(options: argparse.Namespace) -> int:
     folder = None
     if not options.only_means:
         folder = data_folder(options.data, expressiveness.FOUR_VIEWS) / expressiveness.FOUR_VIEWS
-    text, record = expressiveness.compare(models, options.people or expressiveness.PEOPLE, folder, options.method)
-    print(text)
+    text, found = expressiveness.compare(models, options.people or expressiveness.PEOPLE)
+    print(text, flush=True)
+    record = {"expressiveness": found}
+    if folder is not None:
+        text, record["four_views"] = expressiveness.compare_views(models, folder, options.method)
+        print(text)
     if options.json:
         options.json.write_text(json.dumps(record, indent=1), "utf-8")
     return 0
