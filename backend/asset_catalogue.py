@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .downloads import KnownFile
-from .errors import UsageError
+from .errors import Fix, UsageError
 from .face_landmarker import FACE_LANDMARKER
 from .gnm_file import GNM_FILE
 from .gnm_file import PAGE as GNM_PAGE
@@ -18,6 +18,7 @@ OPEN_HEAD = "open_head"
 FACE_MODEL, DETECTOR = "face_model", "detector"
 ADD_COMMAND = "python3 -m backend assets add FILE"
 LIST_COMMAND = "python3 -m backend assets list"
+ADD = Fix("add-face-model", "Add a face model", ADD_COMMAND)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,13 @@ class KnownAsset:
         if self.download is not None:
             return f"Download it: python3 -m backend assets fetch {self.name}."
         return f"Get {self.expected} from its owner at {self.source}, then: {ADD_COMMAND}."
+
+    @property
+    def fix(self) -> Fix:
+        """What brings it here."""
+        if self.download is not None:
+            return Fix("fetch-asset", "Download it", f"python3 -m backend assets fetch {self.name}")
+        return ADD
 
 
 CATALOGUE = (
@@ -157,7 +165,7 @@ def known(name: str) -> KnownAsset | None:
 
 
 def known_by_file(file: str) -> KnownAsset | None:
-    """The entry one of whose files has this name, or None."""
+    """The entry one of whose files has this name, or None. Anyone can give a file a name: it permits nothing."""
     return next((asset for asset in CATALOGUE if file.lower() in map(str.lower, asset.files)), None)
 
 

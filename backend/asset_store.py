@@ -14,12 +14,21 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from . import environment
-from .asset_catalogue import ADD_COMMAND, CATALOGUE, DETECTOR, FACE_MODEL, OPEN_HEAD, KnownAsset, known, no_such_asset
+from .asset_catalogue import (
+    ADD,
+    CATALOGUE,
+    DETECTOR,
+    FACE_MODEL,
+    OPEN_HEAD,
+    KnownAsset,
+    known,
+    no_such_asset,
+)
 from .downloads import KnownFile, download, sha256_of
 from .environment import CancelCallback, hold_lock
 from .errors import Cancelled, Fix, LifemaskError, SetupError, UsageError
@@ -27,9 +36,13 @@ from .face_landmarker import VARIABLE, face_landmarker_path
 
 MODEL_FILE, RECORD_FILE = "model.npz", "asset.json"
 SCHEMA_VERSION = 1
+PREPARATION = 2
+"""Version of the preparation, and of what `RegisteredHead.save` writes. Models of another are prepared anew from their
+owner's file. addon/face_models.py has it too; a test holds the two equal."""
 OPEN_HEAD_FILE = Path(__file__).parent / "assets" / "open_head.npz"
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 NEARLY_NO_BYTES = 1_000_000
+MOST_NAMED = 3
 SHARE_READ, SHARE_PREPARED = 0.05, 0.95
 """How much of adding a model is done when its file is read, and when it is prepared."""
 
@@ -53,7 +66,7 @@ class Asset:
         fetchable: whether Lifemask can download it.
         size: bytes of the original file or files; None where that is not known.
         sha256: of the original file, or of the list of several as `sha256sum` writes it, sorted; "" where not known.
-        file: name of the original file or folder.
+        file: name of the original file or folder, and of what was read besides.
         added: when, UTC, ISO 8601; "" for what was not added.
         preparation: version of the preparation that made `model.npz`; 0 for what was not prepared.
     """
@@ -75,7 +88,13 @@ class Asset:
 
     def as_json(self) -> dict:
         """As the protocol and `assets list --json` have it."""
-        return asdict(self)
+        return {**asdict(self), "outdated": self.outdated}
+
+    @property
+    def outdated(self) -> bool:
+        """Whether it is here, and no head can be made from it: another Lifemask prepared it."""
+        was_added = self.installed and self.kind == FACE_MODEL and self.name != OPEN_HEAD
+        return was_added and self.preparation != PREPARATION
 
 
 def face_models_folder() -> Path:
@@ -84,12 +103,13 @@ def face_models_folder() -> Path:
 
 
 def model_path(name: str) -> Path | None:
-    """The prepared file of an added face model; None where there is none of that name."""
-    return face_models_folder() / name / MODEL_FILE if _record(name) else None
+    """The prepared file of an added face model; None where there is none of that name, or an outdated one."""
+    asset = _record(name)
+    return face_models_folder() / name / MODEL_FILE if asset and not asset.outdated else None
 
 
 def installed() -> list[Asset]:
-    """The face models that were added, by name. Reads their small records and nothing else."""
+    """The face models that were added, outdated ones too, by name. Reads their small records and nothing else."""
     folder = face_models_folder()
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     return [asset for name in names if (asset := _record(name))]
@@ -139,10 +159,13 @@ def add(path: Path, progress: Progress | None = None, cancelled: CancelCallback 
     found = formats.identify(path)
     with _place_of(found.name, tell, cancelled or (lambda: False)) as working:
         tell("reading the face model", 0.01, found.label)
+        files = found.files(path)
+        size, sha256 = size_and_sha256(files)
+        before = _states(files)
         arrays = found.read(path)
-        size, sha256 = size_and_sha256(path)
+        if _states(found.files(path)) != before:
+            raise UsageError("bad-face-model-file", f"{path} changed while it was read. Add it again.")
         from .face_models import preparation
-        from .face_models.registered_head import VERSION
 
         span = SHARE_PREPARED - SHARE_READ
         prepared = preparation.prepare(arrays, lambda stage, share: tell(stage, SHARE_READ + span * share, found.label))
@@ -160,11 +183,11 @@ def add(path: Path, progress: Progress | None = None, cancelled: CancelCallback 
             fetchable=_fetchable(found.name),
             size=size,
             sha256=sha256,
-            file=path.absolute().name,
+            file=_called(path, files),
             added=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            preparation=VERSION,
+            preparation=PREPARATION,
         )
-        record = {"schema_version": SCHEMA_VERSION, **asset.as_json()}
+        record = {"schema_version": SCHEMA_VERSION, **asdict(asset)}
         (working / RECORD_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
     return asset
 
@@ -193,7 +216,7 @@ def to_fetch(name: str) -> KnownFile:
         raise UsageError(
             "not-fetchable",
             f"Lifemask does not download {entry.label}. {entry.how_to_get}",
-            Fix("add-face-model", "Add a file", ADD_COMMAND),
+            replace(ADD, label="Add a file"),
         )
     return entry.download
 
@@ -225,11 +248,9 @@ def fetch(name: str, agreed: bool, progress: Progress | None = None, cancelled: 
     if entry.kind == DETECTOR:
         download(wanted, _detector_folder() / wanted.name, arrived, cancelled)
         return _detector(entry)
-    from .face_models.registered_head import VERSION
-
     with _locked(f"{name}.download", tell, cancelled or (lambda: False)):
         there = _record(name)
-        if there is not None and (there.sha256, there.preparation) == (wanted.sha256, VERSION):
+        if there is not None and there.sha256 == wanted.sha256 and not there.outdated:
             return there
         original = download(wanted, environment.home() / "downloads" / wanted.name, arrived, cancelled)
         asset = add(original, lambda stage, share, detail: tell(stage, part + (1 - part) * share, detail), cancelled)
@@ -252,8 +273,18 @@ def nobody_agreed(entry: KnownAsset) -> UsageError:
     )
 
 
+def is_outdated(asset: Asset) -> UsageError:
+    """The error that another Lifemask prepared a face model; it says how it becomes usable."""
+    when = "an older" if asset.preparation < PREPARATION else "a newer"
+    fix = entry.fix if (entry := known(asset.name)) else ADD
+    again = "download it again" if asset.fetchable else "add its file again"
+    return UsageError(
+        "outdated-face-model", f"{asset.label} was prepared by {when} Lifemask; {again}: {fix.command}.", fix
+    )
+
+
 def remove(name: str, cancelled: CancelCallback | None = None) -> None:
-    """Removes an added face model or the detector's file that was downloaded.
+    """Removes an added face model, whole or damaged, or the detector's file that was downloaded.
 
     Raises:
         UsageError: "built-in"; "no-such-face-model": there is none of that name.
@@ -268,7 +299,7 @@ def remove(name: str, cancelled: CancelCallback | None = None) -> None:
         return
     label = entry.label if entry else name
     target = face_models_folder() / name
-    if _record(name) is None:
+    if not NAME.fullmatch(name) or not target.is_dir():
         there = ", ".join(asset.name for asset in installed()) or "none"
         raise UsageError("no-such-face-model", f"{label} is not among the face models that were added: {there}.")
     with _locked(name, lambda stage, share, detail: None, cancelled or (lambda: False)):
@@ -279,18 +310,42 @@ def remove(name: str, cancelled: CancelCallback | None = None) -> None:
             shutil.rmtree(gone, ignore_errors=True)
 
 
-def size_and_sha256(path: Path) -> tuple[int, str]:
-    """Bytes and SHA-256 of a file, or of all files in a folder but hidden ones.
+def size_and_sha256(files: Sequence[Path]) -> tuple[int, str]:
+    """Bytes and SHA-256 of one file, or of several in one folder.
 
-    A folder's is that of the lines "SHA-256  path" of its files, sorted by path, each with a line feed: what
-    `sha256sum` prints. Raises OSError.
+    Of several it is that of the lines "SHA-256  name", sorted by name, each with a line feed: what `sha256sum` prints.
+
+    Raises:
+        UsageError: "no-face-model-file": one of them cannot be read.
     """
-    if path.is_file():
-        return path.stat().st_size, sha256_of(path)
-    parts = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
-    shown = {name: file for name, file in parts.items() if not any(part.startswith(".") for part in name.split("/"))}
-    lines = "".join(f"{sha256_of(shown[name])}  {name}\n" for name in sorted(shown))
-    return sum(file.stat().st_size for file in shown.values()), hashlib.sha256(lines.encode()).hexdigest()
+    sizes, checksums = [], {}
+    for file in files:
+        try:
+            checksums[file.name] = sha256_of(file)
+            sizes.append(file.stat().st_size)
+        except OSError as error:
+            raise UsageError(
+                "no-face-model-file", f"{file} cannot be read: {error.strerror or error}. Change its permissions."
+            ) from error
+    if len(files) == 1:
+        return sizes[0], checksums[files[0].name]
+    lines = "".join(f"{checksums[name]}  {name}\n" for name in sorted(checksums))
+    return sum(sizes), hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _called(path: Path, files: Sequence[Path]) -> str:
+    """The name of what was added, and of what was read beside it: "generic_model.pkl with landmark_embedding.npy"."""
+    name = path.absolute().name
+    others = [file.name for file in files if file.name != name]
+    if path.is_dir() or not others:
+        return name
+    return f"{name} with {' and '.join(others) if len(others) <= MOST_NAMED else f'{len(others)} more'}"
+
+
+def _states(files: Sequence[Path]) -> list[tuple]:
+    """What changes when one of the files does."""
+    told = [(file, file.stat()) for file in files if file.exists()]
+    return [(file, state.st_ino, state.st_size, state.st_mtime_ns) for file, state in told]
 
 
 # What is listed

@@ -49,10 +49,10 @@ def run(chosen: argparse.Namespace, arguments: list[str], logged: Logged) -> int
 
 
 def table(assets: list[Asset]) -> str:
-    """The assets for a person: three lines each."""
+    """The assets for a person: three lines each, four where one is outdated."""
     lines = []
     for asset in assets:
-        here = "here" if asset.installed else "can be downloaded" if asset.fetchable else "not added"
+        here = _state(asset)
         sold = "yes" if asset.commercial else "no"
         size = "-" if asset.size is None else f"{asset.size / 1e6:.1f} MB"
         checksum = f"SHA-256 {asset.sha256[:SHA256_SHOWN]}" if asset.sha256 else "SHA-256 -"
@@ -62,7 +62,15 @@ def table(assets: list[Asset]) -> str:
             f"    {asset.label}, {kind}, licence {asset.licence}. {asset.sentence}",
             f"    {asset.source}",
         ]
+        if asset.outdated:
+            lines.append(f"    No head can be made from it: {asset_store.is_outdated(asset).sentence}")
     return "\n".join(lines)
+
+
+def _state(asset: Asset) -> str:
+    if asset.installed:
+        return "outdated" if asset.outdated else "here"
+    return "can be downloaded" if asset.fetchable else "not added"
 
 
 def _list(chosen: argparse.Namespace, arguments: list[str], logged: Logged) -> int:

@@ -149,6 +149,8 @@ def _added_face_models() -> list[str]:
     for asset in asset_store.installed():
         sold = "may be sold" if asset.commercial else "may not be sold"
         lines.append(f"  {asset.name}: from {asset.file}, licence {asset.licence}, heads {sold}. {asset.sentence}")
+        if asset.outdated:
+            lines.append(f"    {asset_store.is_outdated(asset).sentence}")
     return lines or ["  none; python3 -m backend assets list says which there are"]
 
 

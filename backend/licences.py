@@ -61,8 +61,14 @@ def of_head(face_model: str, weights: Iterable[str | Path]) -> tuple[Credit, ...
 
 
 def of_face_model(name: str) -> Credit:
-    """The licence of a face model: as it was added, else as Lifemask knows it; an unknown one allows nothing."""
-    asset = asset_store.find(name) or known(name) or known_by_file(name)
+    """The licence of a face model: as it was added, else as Lifemask knows it; an unknown one allows nothing.
+
+    Weights of an older Lifemask may have the name of the model's file instead: it can forbid a sale, never allow one.
+    """
+    asset = asset_store.find(name) or known(name)
+    by_file = None if asset else known_by_file(name)
+    if by_file is not None and not by_file.commercial:
+        asset = by_file
     if asset is None:
         sentence = f"Nobody has told Lifemask under which licence {name} may be used."
         return Credit(f"face model {name}", "unknown", sentence, commercial=False)

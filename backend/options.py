@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from .errors import Fix, UsageError
+from .errors import UsageError
 
 BLENDER_FORMATS = ("blend", "fbx", "obj", "glb", "usd")
 # The choices of addon/export_presets.py, which the backend hands on and never imports; a test holds them equal.
@@ -30,15 +30,23 @@ def face_model_names() -> tuple[str, ...]:
     """The face models that a head can be made from: the built-in one, then those that were added."""
     from . import asset_store
 
-    return (DEFAULT_FACE_MODEL, *(asset.name for asset in asset_store.installed()))
+    return (DEFAULT_FACE_MODEL, *(asset.name for asset in asset_store.installed() if not asset.outdated))
 
 
 def check_face_model(name: str) -> None:
-    """Raises UsageError("no-such-face-model"), which says what there is and how more come, where there is none."""
+    """Says why no head can be made from a face model, if none can.
+
+    Raises:
+        UsageError: "no-such-face-model", which says what there is and how more come; "outdated-face-model".
+    """
     names = face_model_names()
     if name in names:
         return
-    from .asset_catalogue import ADD_COMMAND, FACE_MODEL, known, no_such_asset
+    from . import asset_store
+    from .asset_catalogue import FACE_MODEL, known, no_such_asset
+
+    if (asset := asset_store.find(name)) is not None and asset.outdated:
+        raise asset_store.is_outdated(asset)
 
     entry = known(name)
     if entry is None or entry.kind != FACE_MODEL:
@@ -47,7 +55,7 @@ def check_face_model(name: str) -> None:
         "no-such-face-model",
         f"No head can be made from {name} yet: {entry.label} has not been added. {entry.how_to_get} "
         f"There is: {', '.join(names)}.",
-        Fix("add-face-model", "Add a face model", ADD_COMMAND),
+        entry.fix,
     )
 
 

@@ -15,7 +15,7 @@ from .server import Call
 log = logging.getLogger(__name__)
 
 NICENESS = 5
-FACE_MODEL_FIELDS = ("name", "label", "licence", "sentence", "commercial", "source")
+FACE_MODEL_FIELDS = ("name", "label", "licence", "sentence", "commercial", "source", "fetchable", "outdated")
 FACES_LOOKED_FOR = 2
 """The search goes on until so many are found; from two on a person is asked whose head it shall be."""
 

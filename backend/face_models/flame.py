@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from backend.errors import UsageError
-from backend.face_models.flame_landmarks import find_landmarks, read_landmarks
+from backend.face_models.flame_landmarks import find_landmarks, landmark_files, read_landmarks
 from backend.face_models.model_arrays import ModelArrays, Skinning
 from backend.face_models.morphable_model import Licence
 from backend.face_models.safe_pickle import read_pickle
@@ -195,6 +195,11 @@ def flame_arrays(path: Path, landmarks: Path | None = None) -> ModelArrays:
         contour=points.contour if points else None,
         part_faces=_parts(model),
     )
+
+
+def files(path: Path) -> list[Path]:
+    """What `flame_arrays` reads: the model and the landmarks' embedding beside it."""
+    return [Path(path), *landmark_files(Path(path).parent)]
 
 
 def _parts(model: FlameModel) -> dict[str, np.ndarray]:

@@ -51,6 +51,14 @@ def find_landmarks(folder: Path) -> Path | None:
     return None
 
 
+def landmark_files(folder: Path) -> list[Path]:
+    """The files of the embedding that `find_landmarks` finds; none without one."""
+    found = find_landmarks(folder)
+    if found is None:
+        return []
+    return [found] if found.name == EMBEDDING else [folder / STATIC, folder / DYNAMIC]
+
+
 def read_landmarks(path: Path, faces: np.ndarray, template: np.ndarray) -> FlameLandmarks:
     """Reads an embedding; nothing in it is run (see `safe_pickle`).
 

@@ -16,6 +16,7 @@ from scipy.io import whosmat
 from backend.errors import UsageError
 from backend.face_models import bfm, flame, flame_landmarks, gnm, ict_files
 from backend.face_models.bfm_conversion import BASEL, can_convert, convert_bfm
+from backend.face_models.bfm_conversion import FILES as BASEL_FILES
 from backend.face_models.ict import LICENCE as ICT_LICENCE
 from backend.face_models.model_arrays import ModelArrays
 from backend.face_models.morphable_model import Licence
@@ -39,6 +40,7 @@ class Format:
         expected: which file or folder a person gives, in words.
         recognises: whether a file or folder is one; reads little and never raises.
         read: the model in it; raises UsageError.
+        files: those that `read` reads, all in one folder, as far as they are there.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Format:
     expected: str
     recognises: Callable[[Path], bool]
     read: Callable[[Path], ModelArrays]
+    files: Callable[[Path], list[Path]] = lambda path: [Path(path)]
 
 
 def identify(path: Path) -> Format:
@@ -93,13 +96,25 @@ def _is_bfm(path: Path) -> bool:
 
 def _read_bfm(path: Path) -> ModelArrays:
     """From `BFM_model_front.mat`, or from the folder or the file that it is made of."""
+    front, folder = _bfm_place(path)
+    if front is not None:
+        return bfm.bfm_arrays(front)
+    with tempfile.TemporaryDirectory() as made:
+        return bfm.bfm_arrays(convert_bfm(folder, Path(made) / BFM_FRONT))
+
+
+def _bfm_files(path: Path) -> list[Path]:
+    front, folder = _bfm_place(path)
+    return [front] if front is not None else [file for name in BASEL_FILES if (file := folder / name).is_file()]
+
+
+def _bfm_place(path: Path) -> tuple[Path | None, Path]:
+    """The front's file, None where it must be made, and the folder."""
     path = Path(path)
-    if path.is_dir() and (path / BFM_FRONT).is_file():
-        path = path / BFM_FRONT
-    if path.is_file() and not (path.name == BASEL or "shapePC" in _matrices(path)):
-        return bfm.bfm_arrays(path)
-    with tempfile.TemporaryDirectory() as folder:
-        return bfm.bfm_arrays(convert_bfm(path if path.is_dir() else path.parent, Path(folder) / BFM_FRONT))
+    if path.is_dir():
+        front = path / BFM_FRONT
+        return (front if front.is_file() else None), path
+    return (None if path.name == BASEL or "shapePC" in _matrices(path) else path), path.parent
 
 
 FORMATS: tuple[Format, ...] = (
@@ -112,6 +127,7 @@ FORMATS: tuple[Format, ...] = (
             flame.FILES[edition],
             _is_flame(edition),
             flame.flame_arrays,
+            flame.files,
         )
         for edition in (flame.FLAME_2020, flame.FLAME_2023, flame.FLAME_2023_OPEN)
     ),
@@ -123,6 +139,7 @@ FORMATS: tuple[Format, ...] = (
         f"{BFM_FRONT} or the folder of {BASEL}",
         _is_bfm,
         _read_bfm,
+        _bfm_files,
     ),
     Format(
         ict_files.NAME,
@@ -132,6 +149,7 @@ FORMATS: tuple[Format, ...] = (
         f"the folder {ict_files.FOLDER}",
         ict_files.recognises,
         ict_files.ict_arrays,
+        ict_files.files,
     ),
     Format(gnm.NAME, gnm.LABEL, gnm.LICENCE, gnm.SOURCE, gnm.GNM_FILE.name, gnm.recognises, gnm.gnm_arrays),
 )

@@ -23,9 +23,11 @@ from backend.face_models.morphable_model import SurfacePoints
 
 NAME, LABEL, SOURCE = "ict", "ICT-FaceKit", "https://github.com/USC-ICT/ICT-FaceKit"
 PACKED, FOLDER, NEUTRAL = "ict_facekit.npz", "FaceXModel", "generic_neutral_mesh.obj"
-PACKED_KEYS = (
-    "neutral", "uv", "faces", "faces_uv", "identity_q", "expression_q", "expression_names", "delta_step",
-)  # fmt: skip
+NUMBERS, WHOLE_NUMBERS, NAMES = ("fiu", "numbers"), ("iu", "whole numbers"), ("U", "names")
+PACKED_KEYS = {  # what each holds
+    "neutral": NUMBERS, "uv": NUMBERS, "faces": WHOLE_NUMBERS, "faces_uv": WHOLE_NUMBERS, "identity_q": NUMBERS,
+    "expression_q": NUMBERS, "expression_names": NAMES, "delta_step": NUMBERS,
+}  # fmt: skip
 VERTICES, FACES, IDENTITIES = 26719, 26384, 100
 LARGEST_BYTES = 1 << 28
 """More than the packed arrays take (they take 0.03 GB); an archive can claim any size."""
@@ -40,6 +42,8 @@ UNSIDED = (
 )  # fmt: skip
 EXPRESSIONS = tuple(sorted([f"{name}_{side}" for name in SIDED for side in "LR"] + list(UNSIDED)))
 """The 53, in the order of the files' names."""
+MODES = tuple(f"identity{number:03d}.obj" for number in range(IDENTITIES))
+PUBLISHED = (NEUTRAL, *MODES, *(f"{name}.obj" for name in EXPRESSIONS))
 ONE_FOR_BOTH_SIDES = ("browInnerUp", "cheekPuff")
 PARTS = {  # theirs: ours, half-open ranges of vertices and faces
     "face": ("skin", 0, 9409, 0, 9230),
@@ -120,23 +124,19 @@ def ict_arrays(path: Path) -> ModelArrays:
             to another model.
     """
     path = Path(path)
-    if path.is_file() and path.name != NEUTRAL:
-        files = _packed(path)
-    else:
-        folder = path.parent if path.name == NEUTRAL else path
-        files = _published(folder if (folder / NEUTRAL).is_file() else folder / FOLDER)
-    _check_order(path, files.faces)
-    basis = np.stack([files.expression(name) for name in EXPRESSIONS])
-    uv, face_uv = _in_one_square(files.uv, files.face_uv)
+    content = _packed(path) if _is_packed(path) else _published(_folder(path))
+    _check_order(path, content.faces)
+    basis = np.stack([content.expression(name) for name in EXPRESSIONS])
+    uv, face_uv = _in_one_square(content.uv, content.face_uv)
     landmarks = np.array(LANDMARKS68)
     return ModelArrays(
         name=NAME,
         label=LABEL,
         licence=LICENCE,
         source=SOURCE,
-        mean=(files.neutral * METRES_PER_UNIT).astype(np.float32),
-        faces=files.faces.astype(np.int32),
-        identity_basis=files.identity,
+        mean=(content.neutral * METRES_PER_UNIT).astype(np.float32),
+        faces=content.faces.astype(np.int32),
+        identity_basis=content.identity,
         expression_basis=basis,
         metres_per_unit=METRES_PER_UNIT,
         landmarks68=SurfacePoints(
@@ -147,6 +147,25 @@ def ict_arrays(path: Path) -> ModelArrays:
         part_faces=_part_faces(),
         keys=arkit_keys(basis),
     )
+
+
+def files(path: Path) -> list[Path]:
+    """What `ict_arrays` reads, as far as it is there."""
+    path = Path(path)
+    if _is_packed(path):
+        return [path]
+    folder = _folder(path)
+    return [folder / name for name in PUBLISHED if (folder / name).is_file()]
+
+
+def _is_packed(path: Path) -> bool:
+    return path.is_file() and path.name != NEUTRAL
+
+
+def _folder(path: Path) -> Path:
+    """Of the published files."""
+    folder = path.parent if path.name == NEUTRAL else path
+    return folder if (folder / NEUTRAL).is_file() else folder / FOLDER
 
 
 def arkit_keys(basis: np.ndarray) -> dict[str, np.ndarray]:
@@ -227,14 +246,24 @@ def _packed(path: Path) -> _Files:
         raise _wrong(path, "it cannot be read as an .npz file, and may be damaged") from error
     expected = {
         "neutral": (VERTICES, 3),
+        "uv": (content["uv"].size // 2, 2),
         "faces": (FACES, 4),
         "faces_uv": (FACES, 4),
         "identity_q": (IDENTITIES, VERTICES, 3),
-        "expression_q": (len(content["expression_names"]), VERTICES, 3),
+        "expression_q": (content["expression_names"].size, VERTICES, 3),
+        "expression_names": (content["expression_names"].size,),
+        "delta_step": (),
     }
-    for key, shape in expected.items():
-        if content[key].shape != shape:
-            raise _wrong(path, f"its {key} is {_sides(content[key].shape)}, where {_sides(shape)} was expected")
+    for key, (kinds, what) in PACKED_KEYS.items():
+        values, shape = content[key], expected[key]
+        if values.dtype.kind not in kinds:
+            raise _wrong(path, f"its {key} holds no {what}")
+        if values.shape != shape:
+            raise _wrong(path, f"its {key} is {_sides(values.shape)}, where {_sides(shape)} was expected")
+        if what != NAMES[1] and not np.isfinite(values).all():
+            raise _wrong(path, f"its {key} holds numbers that are not finite")
+    faces, face_uv = (content[key].astype(np.int64) for key in ("faces", "faces_uv"))
+    _check_corners(path, faces, face_uv, len(content["uv"]))
     names = content["expression_names"].tolist()
     if missing := [name for name in EXPRESSIONS if name not in names]:
         raise _wrong(path, f"it has no expression {', '.join(missing)}")
@@ -244,20 +273,18 @@ def _packed(path: Path) -> _Files:
         return content["expression_q"][names.index(name)].astype(np.float32) * step
 
     identity = content["identity_q"].astype(np.float32) * step
-    return _Files(content["neutral"], content["faces"], content["uv"], content["faces_uv"], identity, expression)
+    return _Files(content["neutral"], faces, content["uv"], face_uv, identity, expression)
 
 
 def _published(folder: Path) -> _Files:
     """An identity mode or expression is what its file's vertices differ by from the neutral's."""
-    identities = [f"identity{number:03d}.obj" for number in range(IDENTITIES)]
-    needed = [NEUTRAL, *identities, *(f"{name}.obj" for name in EXPRESSIONS)]
-    missing = [name for name in needed if not (folder / name).is_file()]
+    missing = [name for name in PUBLISHED if not (folder / name).is_file()]
     if missing:
         shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         raise UsageError(
             "no-face-model-file",
-            f"{folder} is no complete ICT-FaceKit: {shown} of its {len(needed)} OBJ files are missing. Get the folder "
-            f"{FOLDER} from {SOURCE}.",
+            f"{folder} is no complete ICT-FaceKit: {shown} of its {len(PUBLISHED)} OBJ files are missing. Get the "
+            f"folder {FOLDER} from {SOURCE}.",
         )
     lines = _lines(folder / NEUTRAL)
     neutral, uv = _numbers(folder / NEUTRAL, lines, b"v ", 3), _numbers(folder / NEUTRAL, lines, b"vt ", 2)
@@ -267,7 +294,7 @@ def _published(folder: Path) -> _Files:
         vertices = _numbers(folder / file, _lines(folder / file), b"v ", 3)
         return ((vertices - neutral) * METRES_PER_UNIT).astype(np.float32)
 
-    identity = np.stack([offset(name) for name in identities])
+    identity = np.stack([offset(name) for name in MODES])
     return _Files(neutral, faces, uv, face_uv, identity, lambda name: offset(f"{name}.obj"))
 
 
@@ -303,15 +330,28 @@ def _faces(path: Path, lines: list[bytes], places: int) -> tuple[np.ndarray, np.
             for corner, text in enumerate(row):
                 parts = text.split(b"/")
                 faces[number, corner], face_uv[number, corner] = int(parts[0]) - 1, int(parts[1]) - 1
-    except (ValueError, IndexError) as error:
-        raise _wrong(path, "a face is no triangle or quad with places in the texture") from error
-    if len(faces) != FACES or faces.max(initial=0) >= VERTICES or face_uv.max(initial=0) >= places:
+                if min(faces[number, corner], face_uv[number, corner]) < 0:
+                    raise ValueError("counted from the end, or from 0")
+    except (ValueError, IndexError, OverflowError) as error:
+        what = "a face is no triangle or quad of vertices and places in the texture that are counted from 1"
+        raise _wrong(path, what) from error
+    if len(faces) != FACES:
         raise _wrong(path, f"it does not have {FACES} faces over its vertices")
+    _check_corners(path, faces, face_uv, places)
     return faces, face_uv
 
 
+def _check_corners(path: Path, faces: np.ndarray, face_uv: np.ndarray, places: int) -> None:
+    """Raises UsageError unless every face has three or four corners, and each has its vertex and its place."""
+    for corners, count, what in ((faces, VERTICES, "vertices"), (face_uv, places, "places in the texture")):
+        if corners.min() < -1 or corners[:, :3].min() < 0 or corners.max() >= count:
+            raise _wrong(path, f"its faces name {what} that are not among its {count}")
+    if not np.array_equal(faces[:, 3] < 0, face_uv[:, 3] < 0):
+        raise _wrong(path, "some of its faces have three vertices and four places in the texture, or the reverse")
+
+
 def _sides(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(side) for side in shape)
+    return " x ".join(str(side) for side in shape) or "one number"
 
 
 def _wrong(path: Path, what: str) -> UsageError:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from backend.asset_store import PREPARATION
 from backend.code_measurement import CodeMeasurement
 from backend.errors import UsageError
 from backend.face_models.albedo import AlbedoBasis
@@ -22,9 +23,6 @@ from backend.face_models.model_arrays import ContourLandmarks, Skinning
 from backend.face_models.morphable_model import KeyOffsets, Licence, MorphableModel, SurfacePoints, Topology
 from backend.lid_rig import EYE, SIDES, Eyeball, LidRig
 from backend.lids import fit_lids
-
-VERSION = 2
-"""Of what `save` writes; files of another version are made anew from the model's own file."""
 
 
 @dataclass
@@ -185,7 +183,7 @@ class RegisteredHead(MorphableModel):
                 if getattr(self.skinning, name) is not None:
                     arrays[f"joint_{name}"] = getattr(self.skinning, name)
         facts = {
-            "version": VERSION,
+            "version": PREPARATION,
             "name": self.name,
             "label": self.label,
             "source": self.source,
@@ -211,7 +209,7 @@ class RegisteredHead(MorphableModel):
             with np.load(path, allow_pickle=False) as data:
                 arrays = {name: data[name] for name in data.files}
             facts = json.loads(str(arrays["facts"]))
-            if facts["version"] != VERSION:
+            if facts["version"] != PREPARATION:
                 raise ValueError("it was prepared by another version of Lifemask")
             return cls._from(arrays, facts)
         except Exception as error:  # damaged files fail in every way there is

@@ -7,6 +7,7 @@ test_preparation.py.
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -22,10 +23,10 @@ from backend import asset_catalogue, asset_store, cli, start
 from backend.asset_catalogue import CATALOGUE, FACE_MODEL
 from backend.downloads import KnownFile
 from backend.errors import Cancelled, LifemaskError, SetupError, UsageError
+from backend.face_models import load_face_model
 from backend.face_models.formats import FORMATS
 from backend.face_models.open_head import LICENCE as OPEN_HEAD_LICENCE
-from backend.face_models.registered_head import VERSION
-from backend.options import face_model_names
+from backend.options import check_face_model, face_model_names
 from tests.backend.test_downloads import CONTENT, known, server  # noqa: F401  (fixtures)
 
 ROOT = Path(asset_store.__file__).parent.parent
@@ -52,6 +53,9 @@ class Format:
             licence=types.SimpleNamespace(name="FLAME", sentence="For research.", commercial=False),
             source="https://flame.is.tue.mpg.de",
         )
+
+    def files(self, path: Path) -> list[Path]:
+        return [file for file in (path, path.with_name("landmark_embedding.npy")) if file.exists()]
 
     def read(self, path: Path) -> types.SimpleNamespace:
         return types.SimpleNamespace(**vars(self.arrays), content=path.read_bytes() if path.is_file() else b"folder")
@@ -112,7 +116,7 @@ def test_an_added_model_is_there_with_its_origin_and_its_licence(preparation, ho
     assert asset_store.model_path("flame2020").read_bytes() == b"model one"
     assert (asset.licence, asset.sentence, asset.commercial) == ("FLAME", "For research.", False)
     assert (asset.size, asset.sha256) == (9, hashlib.sha256(b"model one").hexdigest())
-    assert (asset.file, asset.preparation, asset.installed) == ("generic_model.pkl", VERSION, True)
+    assert (asset.file, asset.preparation, asset.installed) == ("generic_model.pkl", asset_store.PREPARATION, True)
     written = json.loads((home / "face_models" / "flame2020" / "asset.json").read_text("utf-8"))
     assert written["added"].startswith("20") and str(model_file.parent) not in json.dumps(written)
     assert face_model_names() == ("open_head", "flame2020")
@@ -228,15 +232,80 @@ def test_another_model_need_not_wait(preparation, home, model_file):
         assert asset_store.add(model_file).name == "flame2020"
 
 
-def test_a_folder_is_known_by_what_sha256sum_says_of_its_files(tmp_path):
-    folder = tmp_path / "FaceXModel"
-    (folder / "sub").mkdir(parents=True)
-    (folder / ".git").mkdir()
-    (folder / ".git" / "HEAD").write_bytes(b"hidden")
-    (folder / "b.obj").write_bytes(b"bb")
-    (folder / "sub" / "a.obj").write_bytes(b"a")
-    lines = f"{hashlib.sha256(b'bb').hexdigest()}  b.obj\n{hashlib.sha256(b'a').hexdigest()}  sub/a.obj\n"
-    assert asset_store.size_and_sha256(folder) == (3, hashlib.sha256(lines.encode()).hexdigest())
+def test_several_files_are_known_by_what_sha256sum_says_of_them(preparation, home, model_file):
+    model_file.with_name("holiday.jpg").write_bytes(b"not a part of it")
+    embedding = model_file.with_name("landmark_embedding.npy")
+    embedding.write_bytes(b"points")
+    lines = f"{hashlib.sha256(b'model one').hexdigest()}  generic_model.pkl\n"
+    lines += f"{hashlib.sha256(b'points').hexdigest()}  landmark_embedding.npy\n"
+    asset = asset_store.add(model_file)
+    assert (asset.size, asset.sha256) == (15, hashlib.sha256(lines.encode()).hexdigest())
+    assert asset.file == "generic_model.pkl with landmark_embedding.npy"
+    embedding.unlink()
+    assert asset_store.add(model_file).sha256 == hashlib.sha256(b"model one").hexdigest()
+
+
+@pytest.mark.parametrize("change", ["its bytes", "a file beside it"])
+def test_a_file_that_changes_while_it_is_read_is_not_kept(preparation, home, model_file, monkeypatch, change):
+    read = Format.read
+
+    def changed(self, path):
+        arrays = read(self, path)
+        (path if change == "its bytes" else path.with_name("landmark_embedding.npy")).write_bytes(b"model two, another")
+        return arrays
+
+    monkeypatch.setattr(Format, "read", changed)
+    with pytest.raises(UsageError, match="changed while it was read") as caught:
+        asset_store.add(model_file)
+    assert caught.value.code == "bad-face-model-file" and left(home) == []
+
+
+def test_a_file_that_cannot_be_read_is_a_sentence(preparation, home, model_file):
+    model_file.with_name("landmark_embedding.npy").mkdir()  # as good as no permission, which root always has
+    with pytest.raises(UsageError, match="landmark_embedding.npy cannot be read: Is a directory") as caught:
+        asset_store.add(model_file)
+    assert caught.value.code == "no-face-model-file" and left(home) == []
+
+
+@pytest.fixture
+def outdated(preparation, home, model_file, monkeypatch) -> asset_store.Asset:
+    """A face model that an older Lifemask has added."""
+    with monkeypatch.context() as patch:
+        patch.setattr(asset_store, "PREPARATION", asset_store.PREPARATION - 1)
+        asset_store.add(model_file)
+    return asset_store.find("flame2020")
+
+
+def test_what_an_older_lifemask_prepared_is_said_and_not_used_until_it_is_added_again(outdated, home, model_file):
+    again = "FLAME 2020 was prepared by an older Lifemask; add its file again: python3 -m backend assets add FILE"
+    assert outdated.installed and outdated.outdated and outdated.as_json()["outdated"] is True
+    assert face_model_names() == ("open_head",) and asset_store.model_path("flame2020") is None
+    for refuse in (check_face_model, load_face_model):
+        with pytest.raises(UsageError, match=re.escape(again)) as caught:
+            refuse("flame2020")
+        assert (caught.value.code, caught.value.fix.action) == ("outdated-face-model", "add-face-model")
+    result = bare(home, "list")
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("flame2020 "))
+    assert " outdated " in line and " here " not in line and again in result.stdout
+    asset_store.add(model_file)
+    assert face_model_names() == ("open_head", "flame2020")
+    assert asset_store.find("flame2020").as_json()["outdated"] is False and again not in bare(home, "list").stdout
+    asset_store.remove("flame2020")
+
+
+def test_an_outdated_model_that_can_be_downloaded_is_downloaded_again(outdated, home):
+    record = home / "face_models" / "flame2020" / "asset.json"
+    record.write_text(record.read_text().replace("flame2020", "gnm"))
+    record.parent.rename(record.parent.with_name("gnm"))
+    with pytest.raises(UsageError, match="download it again: python3 -m backend assets fetch gnm") as caught:
+        check_face_model("gnm")
+    assert caught.value.fix.action == "fetch-asset"
+
+
+def test_a_model_that_was_prepared_by_a_newer_lifemask_is_not_used(outdated, monkeypatch):
+    monkeypatch.setattr(asset_store, "PREPARATION", outdated.preparation - 1)
+    with pytest.raises(UsageError, match="was prepared by a newer Lifemask"):
+        check_face_model("flame2020")
 
 
 def test_a_missing_file_is_said_before_anything_is_read_or_made(home, tmp_path):
@@ -293,6 +362,23 @@ def test_a_removed_model_is_gone(preparation, home, model_file):
     with pytest.raises(UsageError, match="not among the face models that were added: none") as caught:
         asset_store.remove("flame2020")
     assert caught.value.code == "no-such-face-model"
+
+
+@pytest.mark.parametrize("record", ["", '{"schema_version": 99}', None])
+def test_a_damaged_model_can_be_removed(preparation, home, model_file, record):
+    asset_store.add(model_file)
+    path = home / "face_models" / "flame2020" / "asset.json"
+    _ = path.unlink() if record is None else path.write_text(record)
+    asset_store.remove("flame2020")
+    assert left(home) == []
+
+
+def test_nothing_but_a_face_models_folder_is_removed(preparation, home, model_file):
+    asset_store.add(model_file)
+    for name in ("..", ".", "", "flame2020/..", "../face_models", ".flame2020.old"):
+        with pytest.raises(UsageError, match="not among"):
+            asset_store.remove(name)
+    assert left(home) == ["flame2020"]
 
 
 def test_the_built_in_head_stays(home):

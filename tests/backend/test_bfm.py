@@ -7,6 +7,7 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from backend.errors import UsageError
+from backend.face_models import bfm
 from backend.face_models.bfm import bfm_arrays, linear_of_bytes, read_bfm_front
 from backend.lid_rig import boundary_loops
 from tests.face_model_files import BFM_VERTICES, write_bfm_front
@@ -127,11 +128,18 @@ def test_what_is_wrong_with_a_file_is_said(path: Path, tmp_path: Path, other, to
     assert told in caught.value.sentence and str(wrong) in caught.value.sentence
 
 
-def test_the_full_model_is_told_what_to_make_of_it(path: Path, tmp_path: Path):
+def test_the_full_model_is_told_what_to_make_of_it_and_its_matrices_are_not_read(tmp_path: Path, monkeypatch):
+    def load(path: Path, variable_names: tuple[str, ...]) -> dict[str, np.ndarray]:
+        read.extend(loadmat(path, variable_names=variable_names))
+        return loadmat(path, variable_names=variable_names)
+
+    read = []
+    monkeypatch.setattr(bfm, "loadmat", load)
     full = tmp_path / "01_MorphableModel.mat"
     savemat(full, {"shapePC": np.zeros((6, 2)), "texPC": np.zeros((6, 2))})
     with pytest.raises(UsageError, match="give the folder it lies in"):
         read_bfm_front(full)
+    assert read and "shapePC" not in read
 
 
 def test_arrays_hold_one_surface_with_its_landmarks(path: Path):

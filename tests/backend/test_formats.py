@@ -13,6 +13,7 @@ from scipy.io import savemat
 from backend.asset_catalogue import CATALOGUE, FACE_MODEL
 from backend.errors import UsageError
 from backend.face_models.bfm import read_bfm_front
+from backend.face_models.bfm_conversion import FILES as BASEL_FILES
 from backend.face_models.bfm_conversion import convert_bfm
 from backend.face_models.formats import FORMATS, identify
 from tests.face_model_files import (
@@ -22,7 +23,7 @@ from tests.face_model_files import (
     write_flame,
     write_open_flame_content,
 )
-from tests.stand_in_heads import write_bfm_head, write_flame_head
+from tests.stand_in_heads import write_bfm_head, write_flame_head, write_flame_landmarks
 
 SOURCES = ("https://flame.is.tue.mpg.de", "https://faces.dmi.unibas.ch/bfm", "https://github.com/USC-ICT/ICT-FaceKit")
 
@@ -93,6 +94,40 @@ def test_gnm_is_known_by_what_is_in_it(tmp_path: Path):
     names = ("template_vertex_positions", "vertex_identity_basis", "mesh_component_names")
     np.savez(tmp_path / "head.npz", **dict.fromkeys(names, np.zeros(1)))
     assert identify(tmp_path / "head.npz").name == "gnm"
+
+
+def test_a_format_says_which_files_it_reads(tmp_path: Path, data_folder: Path):
+    def names(path: Path) -> list[str]:
+        files = identify(path).files(path)
+        assert len({file.parent for file in files}) == 1 and all(file.is_file() for file in files)
+        return [file.name for file in files]
+
+    for name in ("flame", "basel"):
+        (tmp_path / name).mkdir()
+    flame = write_flame(tmp_path / "flame" / "generic_model.pkl")
+    (flame.parent / "holiday.jpg").touch()
+    assert names(flame) == ["generic_model.pkl"]
+    write_flame_landmarks(flame.parent)
+    assert names(flame) == ["generic_model.pkl", "landmark_embedding.npy"]
+    (flame.parent / "landmark_embedding.npy").unlink()
+    (flame.parent / "flame_static_embedding.pkl").touch()
+    assert names(flame) == ["generic_model.pkl"]
+    (flame.parent / "flame_dynamic_embedding.npy").touch()
+    assert names(flame) == ["generic_model.pkl", "flame_static_embedding.pkl", "flame_dynamic_embedding.npy"]
+    basel = write_bfm_sources(tmp_path / "basel")
+    (basel / "holiday.jpg").touch()
+    for path in (basel, basel / "01_MorphableModel.mat"):
+        assert sorted(names(path)) == sorted(BASEL_FILES)
+    write_bfm_front(basel / "BFM_model_front.mat")
+    for path in (basel, basel / "BFM_model_front.mat"):
+        assert names(path) == ["BFM_model_front.mat"]
+    folder = tmp_path / "ICT-FaceKit" / "FaceXModel"
+    folder.mkdir(parents=True)
+    for name in ("generic_neutral_mesh.obj", "jawOpen.obj", "identity099.obj", "wireframe.obj", "README.md"):
+        (folder / name).touch()
+    for path in (folder, folder.parent, folder / "generic_neutral_mesh.obj"):
+        assert names(path) == ["generic_neutral_mesh.obj", "identity099.obj", "jawOpen.obj"]
+    assert names(data_folder / "face_models/ict_facekit.npz") == ["ict_facekit.npz"]
 
 
 def pickled(content: object) -> bytes:

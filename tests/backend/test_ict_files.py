@@ -181,10 +181,15 @@ def test_missing_files_are_named(folder: Path, tmp_path: Path):
         ("generic_neutral_mesh", lambda text: text[: len(text) // 4], "vertices, where 26719 were expected"),
         ("generic_neutral_mesh", lambda text: text.replace("\nf ", "\n# ", 1), "does not have 26384 faces"),
         ("generic_neutral_mesh", lambda text: text.replace("/", "//"), "no triangle or quad"),
+        ("generic_neutral_mesh", lambda text: text.replace("\nf ", "\nf -", 1), "counted from 1"),
+        ("generic_neutral_mesh", lambda text: text.replace("\nf ", "\nf 0/1 1/1 2/1 3/1\n# ", 1), "counted from 1"),
+        ("generic_neutral_mesh", lambda text: text.replace("\nf ", "\nf 1/1 2/2\n# ", 1), "name vertices that are not"),
+        ("generic_neutral_mesh", lambda text: text.replace("\nf ", "\nf 1/1 2/2 26720/3\n# ", 1), "among its 26719"),
+        ("generic_neutral_mesh", lambda text: text.replace("\nf ", "\nf 1/1 2/2 3/28912\n# ", 1), "among its 28911"),
         ("identity000", lambda text: text.replace("\nv ", "\nv a", 1), "does not hold 3 numbers"),
         ("identity000", lambda text: text.replace("\nv ", "\n# ", 1), "has 26718 vertices"),
     ],
-    ids=["cut", "face", "texture", "letters", "vertex"],
+    ids=["cut", "face", "texture", "negative", "zero", "two", "beyond", "place", "letters", "vertex"],
 )
 def test_what_is_wrong_with_a_file_is_said(folder: Path, tmp_path: Path, name: str, change, told: str):
     copy = copied(folder, tmp_path)
@@ -198,10 +203,54 @@ def test_what_is_wrong_with_a_file_is_said(folder: Path, tmp_path: Path, name: s
 
 def test_another_order_of_faces_is_told(data: dict[str, np.ndarray], tmp_path: Path):
     kept = {name: values for name, values in data.items() if name not in ("identity_q", "meta")}
-    turned = {**kept, "identity_q": np.zeros((100, 26719, 3), np.int16), "faces": np.roll(data["faces"], 40, axis=0)}
+    turned = {name: np.roll(data[name], 40, axis=0) for name in ("faces", "faces_uv")}
+    turned = {**kept, "identity_q": np.zeros((100, 26719, 3), np.int16), **turned}
     np.savez(tmp_path / "ict_facekit.npz", **turned)
     with pytest.raises(UsageError, match="are not the part face"):
         ict_arrays(tmp_path / "ict_facekit.npz")
+
+
+def first(values: np.ndarray, value: float) -> np.ndarray:
+    """The same with another first number."""
+    changed = values.copy()
+    changed.flat[0] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "told"),
+    [
+        ("uv", lambda values: values[:, 0], "its uv is 28911, where 14455 x 2 was expected"),
+        ("uv", lambda values: values.astype(str), "its uv holds no numbers"),
+        ("uv", lambda values: first(values, np.nan), "its uv holds numbers that are not finite"),
+        ("uv", lambda values: values[:100], "places in the texture that are not among its 100"),
+        ("neutral", lambda values: values.astype(complex), "its neutral holds no numbers"),
+        ("neutral", lambda values: first(values, np.inf), "its neutral holds numbers that are not finite"),
+        ("faces", lambda values: values.astype(float), "its faces holds no whole numbers"),
+        ("faces", lambda values: first(values, -1), "name vertices that are not among its 26719"),
+        ("faces", lambda values: first(values, 26719), "name vertices that are not among its 26719"),
+        ("faces_uv", lambda values: first(values, 28911), "places in the texture that are not among its 28911"),
+        ("faces_uv", lambda values: first(values, -7), "places in the texture that are not among its 28911"),
+        ("faces_uv", lambda values: np.where(np.arange(4) == 3, -1, values), "three vertices and four places"),
+        ("delta_step", lambda values: np.ones(3), "its delta_step is 3, where one number was expected"),
+        ("delta_step", lambda values: np.array("much"), "its delta_step holds no numbers"),
+        ("delta_step", lambda values: np.array(np.inf), "its delta_step holds numbers that are not finite"),
+        ("expression_names", lambda values: np.array("jawOpen"), "its expression_names is one number"),
+        ("expression_names", lambda values: np.arange(len(values)), "its expression_names holds no names"),
+    ],
+)
+def test_what_is_wrong_with_a_packed_array_is_said(data, tmp_path: Path, key: str, change, told: str):
+    small = {
+        **data,
+        "identity_q": np.zeros((100, 26719, 3), np.int8),
+        "expression_q": np.zeros((57, 26719, 3), np.int8),
+    }
+    if key == "expression_names" and not change(data[key]).ndim:
+        small["expression_q"] = small["expression_q"][:1]
+    np.savez(tmp_path / "ict_facekit.npz", **{**small, key: change(data[key])})
+    with pytest.raises(UsageError) as caught:
+        ict_arrays(tmp_path / "ict_facekit.npz")
+    assert caught.value.code == "bad-face-model-file" and told in caught.value.sentence
 
 
 @pytest.mark.parametrize("length", [0, 100, 20_000])

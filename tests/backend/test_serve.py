@@ -146,7 +146,8 @@ def with_flame(tmp_path: Path) -> Iterator[Backend]:
     folder.mkdir(parents=True)
     (folder / "model.npz").write_bytes(b"not looked into")
     flame = next(asset for asset in asset_store.assets() if asset.name == "flame2020")
-    record = {"schema_version": 1, **flame.as_json(), "installed": True, "sha256": "ab", "preparation": 1}
+    record = {"schema_version": 1, **flame.as_json(), "installed": True, "sha256": "ab"}
+    record["preparation"] = asset_store.PREPARATION
     (folder / "asset.json").write_text(json.dumps(record), "utf-8")
     command, variables = backend_command(Path(sys.executable), "serve", "--parent-pid", str(os.getpid()))
     variables = {**variables, "LIFEMASK_HOME": str(tmp_path / "home")}
@@ -171,7 +172,7 @@ def test_face_models_are_told_listed_refused_and_removed(with_flame, tmp_path):
     assert {asset["name"] for asset in listed if asset["installed"]} == {"open_head", "flame2020"}
     assert {asset["name"] for asset in listed if asset["kind"] == "detector"} == {"face_landmarker"}
     own, flame = backend.info["face_models"]
-    assert set(flame) == {"name", "label", "licence", "sentence", "commercial", "source"}
+    assert set(flame) == {"name", "label", "licence", "sentence", "commercial", "source", "fetchable", "outdated"}
     assert (own["name"], flame["name"], flame["label"], flame["commercial"]) == (
         "open_head",
         "flame2020",

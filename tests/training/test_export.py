@@ -8,7 +8,9 @@ import torch
 import yaml
 
 from backend.errors import UsageError
+from backend.licences import of_weights
 from backend.weights import load_weights
+from tests.face_model_files import write_flame
 from tests.training.test_fit import PRESET
 from tests.training.tiny_method import TinyMethod
 from training import ablate as ablate_module
@@ -80,6 +82,18 @@ def test_an_exported_file_holds_the_network_of_the_run(run: Path, capsys: pytest
     trained = load_run("tiny", run).method.network.state_dict()
     for name, value in weights.state.items():
         torch.testing.assert_close(value, trained[name], rtol=1e-3, atol=1e-6)
+
+
+def test_weights_of_a_models_file_have_the_licence_of_what_is_in_it(tmp_path: Path, monkeypatch):
+    """A file's name decides nothing: research-only FLAME called like the free edition stays what it is."""
+    monkeypatch.setenv("LIFEMASK_HOME", str(tmp_path / "home"))
+    model = write_flame(tmp_path / "flame2023_Open.pkl")
+    fit("tiny", "small", overrides={"training.max_steps": 1, "face_model": str(model)}, output=tmp_path / "run")
+    path = export("tiny", tmp_path / "run", tmp_path / "tiny.safetensors")
+    assert load_weights(path, "tiny").face_model == "flame2023"
+    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["lifemask"]["face_model"] == "flame2023"
+    assert not of_weights(path, "open_head").commercial
 
 
 def test_the_model_card_tells_how_the_weights_were_made_and_nothing_of_the_machine(

@@ -7,7 +7,8 @@ learns from (`data`) and what of it is shipped (`exported`). Everything else is 
 
 import math
 from collections.abc import Iterable
-from pathlib import PurePath
+from functools import cached_property
+from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,8 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
+from backend.face_models.formats import identify
+from backend.face_models.linearised import names_a_file
 from training.errors import TrainingError
 from training.settings import OptimiserSettings, RunSettings
 
@@ -97,9 +100,15 @@ class TrainingMethod(LightningModule):
         """Whether a loss has a weight above 0 in this run."""
         return self.settings.losses.weight(loss) > 0
 
-    @property
+    @cached_property
     def face_model_name(self) -> str:
-        """Of the face model, without the folder that a licensed one lies in on this machine."""
+        """Of the face model; of a file, which model it is by what is in it, since licences hang on that.
+
+        A file that is gone has its own name, which no licence is taken from that lets anything be sold.
+        """
+        path = Path(self.settings.face_model)
+        if names_a_file(self.settings.face_model) and path.exists():
+            return identify(path).name
         return PurePath(self.settings.face_model.replace("\\", "/")).name
 
     # What Lightning calls.
