@@ -10,7 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -21,6 +21,9 @@ FACE_MODEL = "face_model"
 
 RECORDS, PREPARED = "face_models/*/asset.json", "model.npz"
 """Below Lifemask's folder: the record of each model that was added; the model itself lies beside it."""
+
+PREPARATION = 2
+"""Of the models that this Lifemask can use; backend/asset_store.py has it too, and a test holds the two equal."""
 
 ADDRESS = re.compile(r"https?://[^\s<>\"']+")
 
@@ -39,6 +42,7 @@ class Asset:
         sha256: of the file, or empty.
         source: where its owner gives it out, in words or as an address.
         fetchable: its licence lets anyone download it.
+        outdated: it is here, but another Lifemask prepared it, and no head can be made from it.
     """
 
     name: str
@@ -52,6 +56,15 @@ class Asset:
     sha256: str = ""
     source: str = ""
     fetchable: bool = False
+    outdated: bool = False
+
+    @property
+    def why_outdated(self) -> str:
+        """Why it cannot be used, and what to do, in a sentence; empty where it is not outdated."""
+        if not self.outdated:
+            return ""
+        again = "Download it again" if self.fetchable else "Add its file again"
+        return f"{self.label} was prepared by another version of Lifemask. {again} in the preferences."
 
     @property
     def licence_in_words(self) -> str:
@@ -101,6 +114,7 @@ def asset_from(entry: object, name: str = "") -> Asset | None:
         commercial=entry.get("commercial") is True,
         size=size if isinstance(size, int) and size > 0 else 0,
         fetchable=entry.get("fetchable") is True,
+        outdated=entry.get("outdated") is True,
     )
 
 
@@ -141,6 +155,8 @@ def why_not(name: str, models: Sequence[Asset], for_sale: bool, others: Sequence
     if model is None:
         label = absent.label if (absent := named(name, others)) else name
         return f"The face model {label} is not installed here. Add it in the preferences, or choose another one."
+    if model.outdated:
+        return model.why_outdated
     if for_sale and not model.commercial:
         return (
             f"Heads made from {model.label} may not be sold, and the preferences say that your work is. Choose "
@@ -159,10 +175,11 @@ def _records(folder: Path) -> list[Asset]:
         if path.parent.name.startswith(".") or not path.with_name(PREPARED).is_file():
             continue  # half made, or half removed
         try:
-            asset = asset_from(json.loads(path.read_text("utf-8")), path.parent.name)
+            record = json.loads(path.read_text("utf-8"))
+            asset = asset_from(record, path.parent.name)
         except (OSError, ValueError) as error:
             log.info("%s cannot be read: %s", path, error)
             continue
         if asset is not None:
-            found.append(asset)
+            found.append(replace(asset, outdated=record.get("preparation", PREPARATION) != PREPARATION))
     return found

@@ -46,7 +46,10 @@ class LIFEMASK_PG_photograph(bpy.types.PropertyGroup):
 @functools.lru_cache(maxsize=64)  # Blender reads the strings of a dynamic list later: somebody has to keep them
 def _items(models: tuple[Asset, ...], chosen: str, label: str = "") -> list[tuple[str, str, str, str, int]]:
     """The choices as Blender takes them: the installed models, and what is chosen where that is not installed."""
-    items = [(model.name, model.label, model.licence_in_words, "NONE") for model in models]
+    items = [
+        (model.name, model.label, model.why_outdated or model.licence_in_words, "ERROR" if model.outdated else "NONE")
+        for model in models
+    ]
     if named(chosen, models) is None:
         items.append((chosen, label or chosen, "Not installed here: add it in the preferences of Lifemask", "ERROR"))
     return [(*item, _number(item[0])) for item in items]

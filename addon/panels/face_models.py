@@ -100,11 +100,14 @@ def _draw_columns(box: bpy.types.UILayout) -> None:
 def _draw_asset(box: bpy.types.UILayout, asset: face_models.Asset, details: str, width: float) -> None:
     name, sold, size, buttons = _columns(box)
     name.active = asset.installed
-    name.label(text=asset.label, icon="CHECKMARK" if asset.installed else "BLANK1")
+    icon = "ERROR" if asset.outdated else "CHECKMARK" if asset.installed else "BLANK1"
+    name.label(text=asset.label, icon=icon)
     sold.alert = not asset.commercial
     sold.label(text="Yes" if asset.commercial else "No")
     size.label(text=megabytes(asset.size) if asset.size else "")
     _draw_buttons(buttons, asset, is_open=details == asset.name)
+    if asset.outdated:
+        paragraphs.draw(box.column(), asset.why_outdated, width, "BLANK1", alert=True)
     quiet = box.column()
     quiet.active = False
     paragraphs.draw(quiet, asset.licence_in_words, width, "BLANK1")
@@ -121,7 +124,7 @@ def _draw_buttons(row: bpy.types.UILayout, asset: face_models.Asset, is_open: bo
         built_in.alignment = "RIGHT"
         built_in.label(text="Built in")
         row.separator()
-    elif asset.installed:
+    elif asset.installed and not (asset.outdated and asset.fetchable):
         row.operator("lifemask.remove_face_model", text="Remove", icon="TRASH").asset = asset.name
     elif asset.fetchable:
         row.operator("lifemask.download_face_model", text="Download", icon="IMPORT").asset = asset.name

@@ -154,6 +154,12 @@ def face_models(addon, arguments: dict) -> dict:
     layout = RecordingLayout()
     addon("panels.face_models").draw(layout, bpy.context, "ict")
     drawn["details"] = layout.record.facts()
+    session.assets = assets.assets_from(
+        [{**entry, "outdated": entry["name"] == "flame2023"} for entry in FAKE_ASSETS[:2]]
+    )
+    session.assets += assets.assets_from([{**FAKE_ASSETS[2], "installed": True, "outdated": True}])
+    draw("outdated")
+    session.assets = assets.assets_from(FAKE_ASSETS)
     draw("adding", work=module.Work("add", "laying the open head over it", 0.5))
     draw("at work elsewhere", work=module.Work("batch", "making heads", 0.5))
     draw("failed", error=failure("This is not FLAME.", log="/logs/backend.log"))
@@ -178,6 +184,12 @@ def face_models(addon, arguments: dict) -> dict:
     drawn["panel, for sale"] = draw_tab()
     settings.face_model_name = "bfm2009"
     drawn["panel, not installed"] = draw_tab()
+    models = session.face_models
+    session.face_models = tuple(module.replace(model, outdated=not model.is_built_in) for model in models)
+    settings.face_model_name = "flame2023"
+    drawn["panel, outdated"] = draw_tab()
+    session.face_models = models
+    settings.face_model_name = "bfm2009"
     chosen = SimpleNamespace(
         layout=RecordingLayout(), directory="/folder", files=[SimpleNamespace(name="a.jpg")], filepath=""
     )

@@ -233,6 +233,17 @@ def test_the_preferences_list_what_there_is_with_licence_sale_and_size(models):
     assert "LIFEMASK_preferences.for_sale" in face["properties"]
 
 
+def test_the_preferences_say_of_an_outdated_model_why_it_cannot_be_used_and_what_to_do(models):
+    face = models["drawn"]["outdated"]
+    assert "FLAME 2023 was prepared by another version of Lifemask. Add its file again in the preferences." in words(
+        face
+    )
+    assert "ICT-FaceKit was prepared by another version of Lifemask. Download it again" in words(face)
+    assert "Open Head was" not in words(face) and "prepared by" not in words(models["drawn"]["list"])
+    assert assets_of(face, "remove_face_model") == ["flame2023"]
+    assert assets_of(face, "download_face_model") == ["ict"]
+
+
 def test_details_and_tooltip_have_source_and_checksum(models):
     for text in (words(models["drawn"]["details"]).replace(" ", ""), models["tooltips"]["face_model_details"]):
         assert "ab" * 32 in text and "https://github.com/USC-ICT/ICT-FaceKit" in text and "MIT" in text
@@ -268,6 +279,10 @@ def test_the_panel_says_what_may_not_be_sold_and_stops_where_work_is_sold(models
     assert "face model Basel Face Model 2009 is not installed" in words(missing)
     assert not button(missing, "lifemask.reconstruct")["enabled"]
     assert "lifemask.show_preferences" in buttons(missing)
+    outdated = drawn["panel, outdated"]
+    assert "FLAME 2023 was prepared by another version of Lifemask. Add its file again" in words(outdated)
+    assert not button(outdated, "lifemask.reconstruct")["enabled"]
+    assert "lifemask.show_preferences" in buttons(outdated)
     drop = drawn["drop, not installed"]
     assert "Basel Face Model 2009 is not installed" in words(drop)
     assert "LIFEMASK_OT_drop_photographs.start" not in drop["properties"]

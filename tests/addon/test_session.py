@@ -14,6 +14,8 @@ from types import ModuleType
 
 import pytest
 
+from backend import asset_store
+
 from ..backend.test_environment import make_wheel, write_sets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -324,6 +326,21 @@ def test_face_models_are_known_from_the_disk_before_the_process_starts_and_from_
     assert names(session.face_models) == ["open_head", "flame2023"], "as the fake backend has them"
     session.configure(replace(session.settings, root=session.settings.folder / "elsewhere"))
     assert names(session.face_models) == ["open_head"], "another folder has other models"
+
+
+def test_a_model_that_another_lifemask_prepared_cannot_be_used_and_says_why(addon, types, start, photograph):
+    models = addon("addon.face_models")
+    assert models.PREPARATION == asset_store.PREPARATION, "the add-on reads the records, too"
+    session = start()
+    for name, preparation in (("current", models.PREPARATION), ("older", models.PREPARATION - 1)):
+        record_on_disk(session, name, json.dumps({"label": name, "commercial": True, "preparation": preparation}))
+    session.look_again()
+    assert [(model.name, model.outdated) for model in session.face_models[1:]] == [("current", False), ("older", True)]
+    assert models.why_not("current", session.face_models, for_sale=True) == ""
+    why = models.why_not("older", session.face_models, for_sale=False)
+    assert why == "older was prepared by another version of Lifemask. Add its file again in the preferences."
+    told = models.assets_from([{"name": "gnm", "label": "GNM", "fetchable": True, "outdated": True}])
+    assert "Download it again" in models.why_not("gnm", told, for_sale=False)
 
 
 def test_the_list_of_what_can_be_installed_is_asked_for_beside_everything_else(types, start):
