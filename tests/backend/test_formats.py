@@ -142,6 +142,12 @@ def zipped(*names: str) -> bytes:
     return file.getvalue()
 
 
+def of_a_version_to_come(archive: bytes) -> bytes:
+    """The same archive, whose first member asks for a version of zip that there is not."""
+    place = archive.index(b"PK\x01\x02") + 6
+    return archive[:place] + b"\x63" + archive[place + 1 :]
+
+
 def matlab(**content: np.ndarray) -> bytes:
     file = io.BytesIO()
     savemat(file, content)
@@ -171,6 +177,12 @@ WRONG = {
     "cut mat": ("model.mat", matlab(idBase=np.zeros((90, 80)))[:60], "was cut short"),
     "another npz": ("flame2023.npz", zipped("v_template.npy"), "neither GNM Head nor ICT-FaceKit"),
     "cut npz": ("model.npz", zipped("neutral.npy", "identity_q.npy")[:40], "was cut short"),
+    "npz of a zip to come": ("model.npz", of_a_version_to_come(zipped("a.npy")), "neither GNM Head nor ICT-FaceKit"),
+    "npz with a name that is no text": (
+        "model.npz",
+        zipped("\u00e9.npy").replace("\u00e9".encode(), b"\xff\xfe"),
+        "neither GNM Head nor ICT-FaceKit",
+    ),
     "picture": ("face.jpg", b"\xff\xd8\xff", "files of this kind are none"),
 }
 
