@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from backend import asset_catalogue, asset_store, cli, start
+from backend import asset_catalogue, asset_store, cli, doctor, start
 from backend.asset_catalogue import CATALOGUE, FACE_MODEL
 from backend.downloads import KnownFile
 from backend.errors import Cancelled, LifemaskError, SetupError, UsageError
@@ -287,8 +287,9 @@ def test_what_an_older_lifemask_prepared_is_said_and_not_used_until_it_is_added_
     result = bare(home, "list")
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("flame2020 "))
     assert " outdated " in line and " here " not in line and again in result.stdout
+    assert again in "".join(doctor._added_face_models())
     asset_store.add(model_file)
-    assert face_model_names() == ("open_head", "flame2020")
+    assert face_model_names() == ("open_head", "flame2020") and again not in "".join(doctor._added_face_models())
     assert asset_store.find("flame2020").as_json()["outdated"] is False and again not in bare(home, "list").stdout
     asset_store.remove("flame2020")
 
