@@ -41,7 +41,7 @@ LEFT_OUT = ("cornea", "lacrimal", "eye_blend", "eye_occlusion", "iris_shell")
 """Parts that only make sense with transparency, by the beginning of their names."""
 SKIN_PARTS = ("skin", "mouth_inside", "eye_socket", "eye_socket_left", "eye_socket_right")
 WELDED_M = 1e-6
-"""Vertices of the skin's parts that lie this near to each other are one."""
+"""Vertices of different pieces of the skin that lie this near to each other are one."""
 LEAST_TRUST = 0.5
 ROUND_M, ROUND_SHARE = 0.0006, 0.05
 """An eyeball is a ball if its vertices lie within this of a sphere, on the average, and if its front alone is part of a
@@ -164,10 +164,14 @@ def _kept(arrays: ModelArrays) -> _Parts:
     skin = [rows for name, rows in parts.items() if name in SKIN_PARTS]
     if not skin:
         raise UsageError("bad-face-model-file", f"{arrays.label} has no skin.")
-    if len(skin) > 1 or len(connected_pieces(arrays.faces[skin[0]])) > 1:
-        used = np.unique(arrays.faces[np.concatenate(skin)])
-        used = used[used >= 0]
+    skin_faces = arrays.faces[np.concatenate(skin)]
+    pieces = connected_pieces(skin_faces)
+    if len(pieces) > 1:
+        used, piece_of = used_vertices(skin_faces), np.zeros(len(arrays.mean), np.int64)
+        for number, piece in enumerate(pieces):
+            piece_of[used_vertices(skin_faces[piece])] = number
         pairs = cKDTree(arrays.mean[used]).query_pairs(WELDED_M, output_type="ndarray")
+        pairs = pairs[piece_of[used[pairs[:, 0]]] != piece_of[used[pairs[:, 1]]]]  # lips that touch stay two
         same = connected_components(
             sparse.coo_matrix((np.ones(len(pairs)), pairs.T), (len(used), len(used))), directed=False
         )[1]

@@ -1,5 +1,7 @@
 """What is kept of a face model's mesh when it is made ready: parts left out, pieces of the skin joined."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,19 @@ def test_pieces_of_the_skin_are_joined_where_they_touch():
     kept = preparation._kept(three_squares())
     assert kept.index.tolist() == [0, 1, 2, 3, 5, 6]
     assert set(kept.faces[0]) & set(kept.faces[1]) == {1, 2}
+
+
+def test_points_of_one_piece_that_touch_stay_two_as_lips_do():
+    strip = np.array(
+        [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [1, 0, 1], [1, 1, 1], [0, 0, 0], [0, 1, 0]], np.float32
+    )
+    arrays = replace(
+        three_squares(),
+        mean=np.concatenate([strip, SQUARE + [9, 0, 0]]).astype(np.float32),
+        faces=np.array([[0, 1, 2, 3], [1, 4, 5, 2], [4, 6, 7, 5], [8, 9, 10, 11]], np.int32),
+        part_faces={"skin": np.array([0, 1, 2]), "eye_socket": np.array([3])},
+    )
+    assert len(preparation._kept(arrays).index) == 12
 
 
 def test_landmarks_follow_the_vertex_that_theirs_was_joined_to():
