@@ -16,4 +16,4 @@ def test_a_figure_is_given_for_forward_and_gradient(monkeypatch):
     monkeypatch.setattr(bench_render, "REPEATS", 1)
     vertices, triangles = bench_render.head_meshes()[0]
     found = bench_render.time_rasterizer("torch", vertices, triangles, 48, 2)
-    assert 0 < found["forward"] and found["forward"] < 10 * found["both"]
+    assert {"forward", "both"} <= set(found) and all(np.isfinite(value) and value > 0 for value in found.values())
