@@ -16,4 +16,4 @@ def test_a_figure_is_given_for_forward_and_gradient(monkeypatch):
     monkeypatch.setattr(bench_render, "REPEATS", 1)
     vertices, triangles = bench_render.head_meshes()[0]
     found = bench_render.time_rasterizer("torch", vertices, triangles, 48, 2)
-    assert {"forward", "both"} <= set(found) and all(np.isfinite(value) and value > 0 for value in found.values())
+    assert found["forward"] > 0 and found["both"] > 0 and np.isfinite([found["forward"], found["both"]]).all()
