@@ -15,10 +15,15 @@ COMMANDS = {
     ("synthesise",): ("training.data.synthesise", "pictures of synthetic people, as shards or as a sheet"),
     ("prepare",): ("training.data.prepare", "landmarks and masks of a folder of real photographs"),
     ("evaluate", "shape"): ("training.evaluation.shape", "scan-to-mesh error on random people"),
+    ("evaluate", "now"): (
+        "training.evaluation.now_benchmark",
+        "predicted heads against the scans of the NoW challenge",
+    ),
     ("evaluate", "eyes"): ("training.evaluation.eyes", "eye states and gaze"),
     ("evaluate", "lids"): ("training.evaluation.lids", "whether the lids shut on random people"),
     ("evaluate", "shape-keys"): ("training.evaluation.shape_keys", "symmetry, lids and lips of a face model's keys"),
     ("evaluate", "landmarks"): ("training.evaluation.landmarks", "landmarks of the mesh against detections"),
+    ("evaluate", "identity"): ("training.evaluation.identity", "whether people are told apart"),
     ("evaluate", "eye-motion"): ("training.evaluation.eye_motion", "the tables of Eye Motion"),
     ("evaluate", "eye-motion-faces"): (
         "training.evaluation.eye_motion_faces",
