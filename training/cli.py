@@ -12,6 +12,7 @@ COMMANDS = {
     ("export",): ("training.export", "the weights of a run as a file that the backend loads"),
     ("curves",): ("training.curves", "what was measured while training, as a drawing"),
     ("ablate",): ("training.ablate", "the short runs that a method's tables are made from"),
+    ("learn-last-layer",): ("training.last_layer", "the last layer of the identity embedding, in closed form"),
     ("synthesise",): ("training.data.synthesise", "pictures of synthetic people, as shards or as a sheet"),
     ("prepare",): ("training.data.prepare", "landmarks and masks of a folder of real photographs"),
     ("evaluate", "shape"): ("training.evaluation.shape", "scan-to-mesh error on random people"),
