@@ -25,7 +25,6 @@ COMMANDS = {
     ("evaluate", "shape-keys"): ("training.evaluation.shape_keys", "symmetry, lids and lips of a face model's keys"),
     ("evaluate", "landmarks"): ("training.evaluation.landmarks", "landmarks of the mesh against detections"),
     ("evaluate", "identity"): ("training.evaluation.identity", "whether people are told apart"),
-    ("evaluate", "identity"): ("training.evaluation.identity", "whether people are told apart"),
     ("evaluate", "eye-motion"): ("training.evaluation.eye_motion", "the tables of Eye Motion"),
     ("evaluate", "eye-motion-faces"): (
         "training.evaluation.eye_motion_faces",

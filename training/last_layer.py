@@ -32,8 +32,10 @@ from training.runs.folder import commit
 logger = logging.getLogger(__name__)
 
 SHRINKAGE = 0.03
-"""How much of the scatter within people is replaced by the same one in all directions; see `last_layer`. Of 0.003, 0.01, 0.03,
-0.06 and 0.1 the best on the people held out of the shards."""
+"""How much of the scatter within people is replaced by the same one in all directions; see `last_layer`.
+
+Of 0.003, 0.01, 0.03, 0.06 and 0.1 the best for the shipped network on the people held out of its shards.
+"""
 BLOCK = 512
 BATCH = 64
 EXTRA_DIRECTIONS = 32
@@ -227,8 +229,8 @@ def section(facts: dict) -> str:
             "## Last layer",
             "",
             "`fc` was then computed from the same pictures in closed form: `python3 -m training learn-last-layer "
-            f"--shards {facts['shards']}`, shrinkage {facts['shrinkage']:g}, commit {facts['commit']}. All pairs of pictures "
-            "of the people held out:",
+            f"--shards {facts['shards']}`, shrinkage {facts['shrinkage']:g}, commit {facts['commit']}.",
+            "All pairs of pictures of the people held out:",
             "",
             "| | trained | computed |",
             "|---|---|---|",
