@@ -28,6 +28,8 @@ CROP_CENTRE = 0.3  # of the way from the nose base to the bridge
 MILLIMETRES = 1000.0
 REFINEMENT_STEPS = 40
 COARSE_SETTLED, SETTLED = 1e-5, 1e-4  # relative change of the sum of squares at which refinement ends
+EXACT_M = 1e-8
+"""Mean distance at which nothing is left to refine."""
 COARSE_POINTS = 2000
 REFINED_POINTS = 120_000
 """Of a scan at most, for the refinement: an even selection of larger ones. No scan of NoW has so many in the crop."""
@@ -235,7 +237,9 @@ def _minimise(surface: Surface, scan_points: np.ndarray, motion: Similarity, wit
             damping *= 10
         else:
             break
-        settled = best.cost - candidate.cost <= settled_at * best.cost
+        settled = (
+            best.cost - candidate.cost <= settled_at * best.cost or candidate.cost <= len(scan_points) * EXACT_M**2
+        )
         damping = max(damping / 10, 1e-9)
         best = candidate
         if settled:

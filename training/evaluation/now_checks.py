@@ -113,8 +113,9 @@ def check_landmark_order(landmarks: np.ndarray, scan_landmarks: np.ndarray, what
         if order == MIRRORED:
             advice = "right and left seem to be exchanged, or the mesh is mirrored (right is the person's own right)"
         else:
-            listed = ", ".join(f"{place + 1}: {SEVEN[index]}" for index, place in enumerate(order) if index != place)
-            advice = f"from the way they lie, these are in the wrong place of the list: {listed}"
+            wrong = sorted((place, index) for index, place in enumerate(order) if index != place)
+            listed = ", ".join(f"{place + 1}: {SEVEN[index]}" for place, index in wrong)
+            advice = f"from the way they lie, number {listed}"
         raise UsageError("wrong-landmarks", f"{what} are not in the order of NoW ({', '.join(SEVEN)}): {advice}.")
     if misfit > LARGEST_MISFIT:
         raise UsageError(
