@@ -328,6 +328,27 @@ def test_the_command_writes_table_curves_and_the_challenges_own_file(tmp_path: P
     assert "1 of 2 photographs are not in these figures" in capsys.readouterr().out
 
 
+def test_commands_that_cannot_work_are_said_before_anything_is_measured(tmp_path: Path, heads, skin):
+    folders = ["--predictions", str(tmp_path / "mine"), "--now", str(tmp_path / "now")]
+    for arguments, said in (
+        ([], "Name both folders"),
+        ([*folders, "--name", "a/b"], "without slashes"),
+        ([*folders, "--face-model", "nobody"], "there is no such face model"),
+        ([*folders, "--output", "/dev/null/results"], "cannot be made"),
+        (folders, "does not exist"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            now_benchmark.main(arguments)
+
+
+def test_a_mesh_without_extent_is_left_out(now_folder, tmp_path: Path, heads, skin):
+    predictions = predict(tmp_path / "mine", now_folder, heads, skin)
+    landmarks = heads[0][1]
+    write_obj(predictions / f"{now_folder.photographs[0].name}.obj", landmarks[[0] * 7], np.array([[0, 1, 2]]))
+    found = measured(now_folder, predictions, protocols=(NON_METRICAL,))
+    assert found[0].code in ("bad-mesh", "wrong-landmarks") and not found[1].left_out
+
+
 def test_missing_predictions_are_made_and_those_there_are_kept(now_folder, tmp_path: Path, heads, skin):
     asked = []
 

@@ -37,6 +37,7 @@ from backend.face_models import load_face_model
 from backend.face_models.morphable_model import MorphableModel, split_quads
 from backend.options import DEFAULT_METHOD, METHODS
 from backend.output_folder import check_folder_above
+from training.data.disk import in_words
 from training.data.folders import NOW_CHALLENGES
 from training.data.mesh_files import read_mesh
 from training.data.now_layout import (
@@ -135,17 +136,28 @@ def main(arguments: list[str]) -> int:
     if options.now is None or options.predictions is None:
         raise UsageError("now-folders-missing", "Name both folders: --predictions PREDICTIONS --now NOW. See --help.")
     output = options.output or options.predictions / "results"
-    check_folder_above(output)
+    name = options.name or options.predictions.resolve().name
+    if Path(name).name != name:
+        raise UsageError("bad-name", f"'{name}' becomes part of file names. Give --name without slashes.")
+    for place in (output, *([options.json] if options.json else [])):
+        check_folder_above(place)
+    if options.face_model:
+        load_face_model(options.face_model)  # said now if there is none
     folder = open_now(options.now, options.images)
     beside = {name: curve for path in options.beside for name, curve in read_curves(path).items()}
     if options.reconstruct:
-        write_predictions(folder, options.predictions, _reconstruction(options.method, options.face_model))
+        try:
+            write_predictions(folder, options.predictions, _reconstruction(options.method, options.face_model))
+        except OSError as error:
+            raise in_words(error, options.predictions) from error
     protocols = tuple(options.protocols or (NON_METRICAL, METRICAL))
     measuring = Measuring(protocols, options.unit, options.scan_unit, options.face_model)
     found = measure(folder, options.predictions, measuring, options.challenge, options.processes)
-    name = options.name or options.predictions.resolve().name
     summaries = summarise(found, protocols)
-    write_results(output, name, found, summaries, beside)
+    try:
+        write_results(output, name, found, summaries, beside)
+    except OSError as error:
+        raise in_words(error, output) from error
     print(table(summaries, found))
     print(f"\nWritten to {output}")
     if options.json:
@@ -239,9 +251,12 @@ def measure_pair(pair: Pair, measuring: Measuring) -> Measured:
     for protocol in measuring.protocols:
         metrical = protocol == METRICAL
         metres = METRES_OF[measuring.unit] if metrical else _eye_corners(scan_landmarks) / _eye_corners(landmarks)
-        error = scan_error(
-            mesh.vertices * metres, triangles, landmarks * metres, scan, scan_landmarks, metrical=metrical
-        )
+        try:
+            error = scan_error(
+                mesh.vertices * metres, triangles, landmarks * metres, scan, scan_landmarks, metrical=metrical
+            )
+        except (ValueError, np.linalg.LinAlgError) as error:
+            raise UsageError("bad-mesh", f"The mesh {pair.mesh} cannot be laid on its scan: {error}") from error
         distances[protocol] = error.distances_mm.astype(np.float32)
         scale[protocol] = error.alignment.scale * metres / METRES_OF[measuring.unit]
     return Measured(pair.photograph, distances, scale)
