@@ -101,6 +101,16 @@ def test_the_network_answers_with_the_new_layer():
         assert torch.allclose(network(faces), wanted, rtol=1e-3, atol=1e-4)
 
 
+def test_mirrored_pictures_are_more_of_the_same_person():
+    network, image = tiny(), torch.rand(3, 3, 140, 140)
+    landmarks = torch.rand(3, 68, 2) * 60 + 40
+    batch = {"image": image, "landmarks68": landmarks, "person": torch.tensor([4, 5, 4])}
+    plain, people = next(closed.features_of(network, [batch]))
+    both, twice = next(closed.features_of(network, [batch], mirrored=True))
+    assert people.tolist() == [4, 5, 4] and twice.tolist() == [4, 5, 4, 4, 5, 4]
+    assert torch.allclose(both[:3], plain, atol=0.05) and not torch.allclose(both[3:], plain, atol=0.05)
+
+
 def test_too_few_people_are_said_in_a_sentence():
     rows, persons = features(people=3, size=tiny().fc.in_features)
     with pytest.raises(UsageError, match="Give shards of more people"):
