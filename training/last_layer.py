@@ -241,8 +241,8 @@ def section(facts: dict) -> str:
             "",
             "## Last layer",
             "",
-            "`fc` was then computed from the same pictures and their mirror images in closed form: `python3 -m training learn-last-layer "
-            f"--shards {facts['shards']}`, shrinkage {facts['shrinkage']:g}, commit {facts['commit']}.",
+            "`fc` was then computed from the same pictures and their mirror images in closed form: `python3 -m training "
+            f"learn-last-layer --shards {facts['shards']}`, shrinkage {facts['shrinkage']:g}, commit {facts['commit']}.",
             "All pairs of pictures of the people held out:",
             "",
             "| | trained | computed |",

@@ -108,7 +108,7 @@ def test_mirrored_pictures_are_more_of_the_same_person():
     plain, people = next(closed.features_of(network, [batch]))
     both, twice = next(closed.features_of(network, [batch], mirrored=True))
     assert people.tolist() == [4, 5, 4] and twice.tolist() == [4, 5, 4, 4, 5, 4]
-    assert torch.allclose(both[:3], plain, atol=0.05) and not torch.allclose(both[3:], plain, atol=0.05)
+    assert torch.allclose(both[:3], plain, atol=1e-3) and not torch.allclose(both[3:], plain, atol=1e-3)
 
 
 def test_too_few_people_are_said_in_a_sentence():
