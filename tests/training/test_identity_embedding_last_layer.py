@@ -124,19 +124,20 @@ def shards(tmp_path_factory):
     return folder
 
 
-def test_the_command_writes_weights_with_their_card(shards, tmp_path, caplog):
+@pytest.mark.parametrize("more", [[], ["--mirrored"]])
+def test_the_command_writes_weights_with_their_card(more, shards, tmp_path):
     facts = {"network": {"blocks": [1, 1, 1, 1], "width": 4, "embedding": 4, "size": 32}}
     save_weights(tmp_path / "tiny.safetensors", tiny().state_dict(), "identity-embedding", "open_head", facts)
     output = tmp_path / "better.safetensors"
     words = ["--weights", str(tmp_path / "tiny.safetensors"), "--shards", str(shards), "--size", "48"]
-    assert closed.main([*words, "--output", str(output)]) == 0
+    assert closed.main([*words, *more, "--output", str(output)]) == 0
     before, after = tiny(), read_embedding(output)
     assert torch.allclose(after.conv1.weight, before.conv1.weight, atol=1e-3)
     assert not torch.allclose(after.fc.weight, before.fc.weight, atol=1e-3)
     found = load_weights(output, "identity-embedding").facts
     assert found["network"] == facts["network"] and found["last_layer"]["shrinkage"] == closed.SHRINKAGE
     card = output.with_suffix(".md").read_text()
-    assert "## Last layer" in card and "learn-last-layer" in card
+    assert "## Last layer" in card and "learn-last-layer" in card and ("--mirrored" in card) == bool(more)
 
 
 @pytest.mark.parametrize(
