@@ -109,7 +109,7 @@ def true_codes(method, prepared):
     codes = SpectralCodes(
         prepared["identity"], prepared["key_weights"], prepared["albedo"], pose, torch.zeros(len(pose), 3), light
     )
-    points = method.landmarks68(codes, method.posed(codes))
+    points = method.landmarks68(codes)
     cameras = [fitted_camera(own, wanted) for own, wanted in zip(points, prepared["points"], strict=True)]
     return SpectralCodes(**{**vars(codes), "camera": torch.tensor(cameras)})
 
@@ -148,7 +148,7 @@ def test_light_is_in_decas_order():
 
 def test_an_answer_of_zero_is_the_mean_head_in_front_of_the_camera(method, batch):
     codes = method.network.decode(torch.zeros(1, method.network.parameter_split.total))
-    points = weakly_projected(method.landmarks68(codes, method.posed(codes)), codes.camera)
+    points = weakly_projected(method.landmarks68(codes), codes.camera)
     assert points.abs().max() < 1 and points[0, 8, 1] > points[0, 30, 1] > points[0, 27, 1]
     assert points[0, 36, 0] < points[0, 45, 0] and abs(float(points[0, 27, 0])) < 0.05
     assert torch.allclose(codes.expression, torch.sigmoid(torch.tensor(-3.0)))
@@ -213,7 +213,7 @@ def test_the_true_codes_bring_the_landmarks_where_they_are(method, batch):
     """Up to what parallel rays cannot show of a picture that was taken from near."""
     prepared = method.prepared(batch)
     codes = true_codes(method, prepared)
-    found = weakly_projected(method.landmarks68(codes, method.posed(codes)), codes.camera)
+    found = weakly_projected(method.landmarks68(codes), codes.camera)
     assert (found - prepared["points"]).norm(dim=-1).mean() < 0.05
 
 
@@ -506,14 +506,20 @@ def test_the_paper_preset_learns_from_people_of_flame(installed, recogniser):
         assert method.losses(before, method.outputs(before))["vertices"] < first["vertices"]
 
 
+def test_landmarks_are_those_of_the_posed_head(method, batch):
+    prepared = method.prepared(batch)
+    codes = true_codes(method, prepared)
+    assert torch.allclose(method.landmarks68(codes), method.model.landmarks68(method.posed(codes)), atol=1e-5)
+
+
 def test_the_jaw_and_the_head_of_flame_turn(installed, recogniser):
     method = tiny(recogniser, "paper", losses__structure=0).eval()
     codes = method.network.decode(torch.zeros(2, 486))
     pose = torch.zeros(2, 6)
     pose[0, 3], pose[1, 1] = 0.3, 0.4
-    still = method.landmarks68(codes, method.posed(codes))
+    still = method.landmarks68(codes)
     turned = SpectralCodes(**{**vars(codes), "pose": pose})
-    moved = method.landmarks68(turned, method.posed(turned)) - still
+    moved = method.landmarks68(turned) - still
     assert moved[0, 8, 1] < -0.005 and moved[0, 36].norm() < 1e-3  # the chin goes down, the eye stays
     assert moved[1, 30, 0] > 0.01  # towards the subject's left
 
@@ -563,7 +569,7 @@ def test_a_mesh_autoencoder_of_another_face_model_is_refused(installed, recognis
         tiny(recogniser, "paper", network__autoencoder=weights)
     with pytest.raises(UsageError, match=r"needs a mesh autoencoder of open_head.*network\.autoencoder"):
         tiny(recogniser, network__autoencoder=None)
-    with pytest.raises(UsageError, match="no weights"):
+    with pytest.raises(UsageError, match=r"nothing\.safetensors is missing; it should be of open_head\. Train one"):
         tiny(recogniser, network__autoencoder="nothing.safetensors")
 
 

@@ -201,7 +201,7 @@ class SpectralTraining(TrainingMethod):
             settings.network.second_width,
             self.model.expression_is_bounded,
             first_camera(self.model, settings.network.encoders),
-        )
+        ).to(memory_format=torch.channels_last)
         if self.network.second is not None and settings.network.second_weights is not None:
             load_second(self.network, settings.network.second_weights)
         self.register_buffer("faces", self.model.faces[self.model.face_skin], persistent=False)
@@ -264,17 +264,16 @@ class SpectralTraining(TrainingMethod):
 
     def outputs(self, batch: Batch) -> Outputs:
         """Codes of the B pictures, then, where there is "swap", of all again with other identities; heads likewise."""
-        raw = self.network(batch["face"], batch["image"] if self.network.encoders == 2 else None)
+        face, image = (batch[name].contiguous(memory_format=torch.channels_last) for name in ("face", "image"))
+        raw = self.network(face, image if self.network.encoders == 2 else None)
         with torch.autocast(raw.device.type, enabled=False):
             codes = self.network.decode(raw)
             if "swap" in batch:
                 codes = codes.with_identities(batch["swap"])
-            posed = self.posed(codes)
             return {
                 "raw": self.network.parameter_split.split(raw),
                 "codes": codes,
-                "posed": posed,
-                "points": weakly_projected(self.landmarks68(codes, posed), codes.camera),
+                "points": weakly_projected(self.landmarks68(codes), codes.camera),
                 "neutral": self.neutral(codes.identity[: len(raw)]),
             }
 
@@ -284,18 +283,26 @@ class SpectralTraining(TrainingMethod):
 
     def posed(self, codes: SpectralCodes) -> Tensor:
         """(B, V, 3) metres: the coded heads, turned."""
-        if not self.model.joint_names:
-            return self.model.vertices(codes.identity, codes.expression) @ rotation_matrix(codes.pose).transpose(1, 2)
+        if self.model.joint_names:
+            return self.model.vertices(codes.identity, codes.expression, self._joint_turns(codes))
+        return self.model.vertices(codes.identity, codes.expression) @ rotation_matrix(codes.pose).transpose(1, 2)
+
+    def landmarks68(self, codes: SpectralCodes) -> Tensor:
+        """(B, 68, 3) of the posed heads. The jaw's line slides where landmarks are not the model's own but found."""
+        turn = rotation_matrix(codes.pose[:, :3])
+        if not self.truth_is_of_model:
+            viewer = turn[:, 2]  # in axes of the head, from where it is seen
+            yaw = torch.rad2deg(torch.atan2(viewer[:, 0], viewer[:, 2]))
+            return self.model.landmarks68(self.posed(codes), yaw)
+        if self.model.joint_names:
+            return self.model.points("landmarks68", codes.identity, codes.expression, self._joint_turns(codes))
+        return self.model.points("landmarks68", codes.identity, codes.expression) @ turn.transpose(1, 2)
+
+    def _joint_turns(self, codes: SpectralCodes) -> Tensor:
+        """(B, J, 3) radians."""
         pose = codes.pose.new_zeros(len(codes.pose), len(self.model.joint_names), 3)
         pose[:, HEAD], pose[:, JAW] = codes.pose[:, :3], codes.pose[:, 3:]
-        return self.model.vertices(codes.identity, codes.expression, pose)
-
-    def landmarks68(self, codes: SpectralCodes, posed: Tensor) -> Tensor:
-        """(B, 68, 3) of posed heads. The jaw's line slides where landmarks are a detector's and not the model's own."""
-        if self.truth_is_of_model:
-            return self.model.landmarks68(posed)
-        viewer = rotation_matrix(codes.pose[:, :3])[:, 2]  # in axes of the head, from where it is seen
-        return self.model.landmarks68(posed, torch.rad2deg(torch.atan2(viewer[:, 0], viewer[:, 2])))
+        return pose
 
     def albedo(self, codes: SpectralCodes) -> Tensor:
         """(B, V, 3) linear. Codes that the face model does not have mean nothing."""
@@ -359,7 +366,7 @@ class SpectralTraining(TrainingMethod):
         chosen = torch.cat([torch.arange(count) + copy * pictures for copy in range(copies)]).to(batch["points"].device)
         codes = outputs["codes"].rows(chosen)
         image = torch.cat([resized(batch["image"][:count].float(), size)] * copies)
-        seen = seen_faces(outputs["posed"][chosen], codes.camera, self.faces, size)
+        seen = seen_faces(self.posed(codes), codes.camera, self.faces, size)
         losses = {}
         if self.wants("photometric"):
             skin = torch.isin(batch["parsing"][:count], batch["parsing"].new_tensor(SKIN_CLASSES))
@@ -429,7 +436,7 @@ class SpectralTraining(TrainingMethod):
         first = torch.arange(count, device=batch["points"].device)
         with torch.no_grad():
             codes = outputs["codes"].rows(first)
-            seen = seen_faces(outputs["posed"][:count], codes.camera, self.faces, SIDE)
+            seen = seen_faces(self.posed(codes), codes.camera, self.faces, SIDE)
             photographs = resized(batch["image"][:count].float(), SIDE)
             shown = torch.where(seen.covered.unsqueeze(1), self._coloured(seen, codes), photographs)
             different = (shown - photographs).abs().clamp(max=0.5) * 2

@@ -111,11 +111,10 @@ def load_autoencoder(settings: SpectralSettings) -> tuple[MeshAutoencoder, np.nd
     try:
         return trained_autoencoder(weights, face_model)
     except UsageError as error:
-        if error.code != "weights-of-another-face-model":
+        if error.code not in ("weights-of-another-face-model", "no-weights"):
             raise
-        raise UsageError(
-            "no-autoencoder", f"The mesh autoencoder {weights} is of another face model than {face_model}. {advice}"
-        ) from error
+        wrong = "is of another face model than" if error.code != "no-weights" else "is missing; it should be of"
+        raise UsageError("no-autoencoder", f"The mesh autoencoder {weights} {wrong} {face_model}. {advice}") from error
 
 
 def load_identity_embedding(name: str | None) -> torch.nn.Module:
