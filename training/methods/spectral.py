@@ -120,8 +120,8 @@ class ThreeDSettings(Section):
 
     Attributes:
         regions: whose vertices weigh more, see `training.losses.vertices.WEIGHTINGS`.
-        mean_weight_is_one: whether the weights are divided by their mean. Published ones are not, and so the loss of
-            vertices is some fifty times that of 3D-ID.
+        mean_weight_is_one: whether the weights are divided by their mean. Published ones are not: a millimetre on each
+            axis costs their mean, about 50, beside which 3D-ID, 2 at most, hardly counts.
         structure: how codes are compared: the angle between them, or "l2", half their squared distance.
     """
 
