@@ -194,7 +194,7 @@ def test_the_scale_of_the_last_normalisation_is_not_learnt():
 
 
 def test_sizes_and_depths_that_do_not_exist_are_refused():
-    with pytest.raises(ValueError, match="multiple of 16"):
+    with pytest.raises(ValueError, match="multiple of 8"):
         IResNet(size=100)
     with pytest.raises(ValueError, match="no IResNet-49; there are 18, 34, 50, 100"):
         iresnet(49)

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from backend import asset_store
+from backend.embedding_files import read_embedding
 from backend.errors import UsageError
 from backend.face_models import load_face_model
 from backend.face_models.lid_keys import BLINK_CORRECTIVES
@@ -29,7 +30,6 @@ from training.data.pictures import item_of
 from training.evaluation import eye_motion_figures, eye_motion_tables
 from training.evaluation.eye_motion_figures import aperture_errors_mm, scan_summary
 from training.fit import fit
-from training.methods import embedding_files
 from training.methods.eye_motion import (
     EyeMotionSettings,
     EyeMotionTraining,
@@ -338,7 +338,7 @@ def test_embeddings_are_read_from_our_weights_and_from_state_dicts(tmp_path):
         assert torch.allclose(load_embedding(str(tmp_path / "ours.safetensors"))(faces), wanted, atol=0.05)
     (tmp_path / "wrong.pth").write_bytes(b"something else")
     with pytest.raises(UsageError, match="no state dict of an ArcFace IResNet"):
-        embedding_files.read_embedding(tmp_path / "wrong.pth")
+        read_embedding(tmp_path / "wrong.pth")
 
 
 def test_the_embedding_learns_to_tell_people_apart(batch):

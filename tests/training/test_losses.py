@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backend.identity_crop import FACE_SIZE, TEMPLATE, face_crop, five_of_68
 from backend.rendering.camera import Camera
 from training.losses import supervised
 from training.losses.additive_angular_margin import AdditiveAngularMargin
@@ -20,7 +21,7 @@ from training.losses.local_dynamic import (
     relative_gaps,
     widths_of_pairs,
 )
-from training.losses.perceptual import FACE_SIZE, TEMPLATE, face_crop, five_of_68, perceptual_loss
+from training.losses.perceptual import perceptual_loss
 from training.losses.photometric import photo_loss
 from training.losses.regularisers import coefficient_loss, light_loss, reflectance_loss
 

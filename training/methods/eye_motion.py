@@ -15,10 +15,12 @@ from lightning.pytorch import LightningDataModule
 from pydantic import Field
 from torch import Tensor
 
+from backend.embedding_files import read_embedding
 from backend.errors import UsageError
 from backend.face_models import load_face_model
 from backend.face_models.differentiable import DifferentiableModel, differentiable_model
 from backend.face_models.lid_keys import BLINK_CORRECTIVES
+from backend.identity_crop import face_crop
 from backend.methods.eye_motion import (
     CAMERA_DISTANCE_M,
     FACING,
@@ -38,7 +40,7 @@ from training.data.pictures import shown_model
 from training.losses import supervised
 from training.losses.landmark import REFERENCE_SIZE, landmark_loss
 from training.losses.local_dynamic import local_dynamic_loss, local_widths, pair_weights, relative_gaps
-from training.losses.perceptual import face_crop, perceptual_loss
+from training.losses.perceptual import perceptual_loss
 from training.losses.photometric import photo_loss
 from training.losses.regularisers import coefficient_loss, light_loss, reflectance_loss
 from training.methods.base import Batch, Outputs, TrainingMethod
@@ -502,6 +504,4 @@ def load_embedding(name: str | None) -> torch.nn.Module:
             "The perceptual loss needs a network that recognises people. Set network.embedding to the file of an "
             "ArcFace network or to weights that `fit identity-embedding` made, or losses.perceptual=0.",
         )
-    from training.methods.embedding_files import read_embedding
-
     return read_embedding(name).eval().requires_grad_(False)

@@ -14,11 +14,11 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from backend.identity_crop import face_crop
 from backend.networks.iresnet import BLOCKS, INPUT_SIZE, IResNet
 from training.data.batches import SyntheticBatches
 from training.errors import TrainingError
 from training.losses.additive_angular_margin import AdditiveAngularMargin
-from training.losses.perceptual import face_crop
 from training.methods.base import Batch, Outputs, TrainingMethod
 from training.settings import LossWeights, NetworkSettings, RunSettings, Weight
 

@@ -12,6 +12,8 @@ METHODS = {
     "eye-motion": "training.methods.eye_motion:EyeMotionTraining",
     "eye-state": "training.methods.eye_state:EyeStateTraining",
     "identity-embedding": "training.methods.identity_embedding:IdentityEmbeddingTraining",
+    "mesh-autoencoder": "training.methods.mesh_autoencoder:MeshAutoencoderTraining",
+    "spectral": "training.methods.spectral:SpectralTraining",
 }
 """Name to "module:class"; the class is a `training.methods.base.TrainingMethod`."""
 
