@@ -530,9 +530,9 @@ def test_people_of_another_face_model_are_their_own_truth(flame_batch):
 def test_a_network_learns_from_people_of_another_face_model(flame_batch):
     torch.manual_seed(1)
     method = small_flame(network__width=16, losses__photo=0, losses__reflectance=0)
-    first, last = steps_on(method, flame_batch, 40)
+    first, last = steps_on(method, flame_batch, 20)
     for name in ("landmark", "pose", "local_dynamic"):
-        assert last[name] < 0.5 * first[name], name
+        assert last[name] < 0.7 * first[name], name
 
 
 def test_a_loss_that_a_face_model_cannot_serve_is_a_sentence(installed, tmp_path):
