@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.spatial import cKDTree
 
+from backend.alignment import similarity
 from backend.face_models.deformation_transfer import TransferSource, transfer_keys
 from backend.face_models.mesh_pieces import connected_pieces, mirror_images, used_vertices
 from backend.face_models.morphable_model import KeyOffsets, split_quads
@@ -58,7 +59,7 @@ def carried_keys(
     if JAW in own:
         keys[names.index(SEAL)] += keys[names.index(JAW)]  # the shut mouth of a jaw that has dropped, as a whole
     keys = keys[missing]
-    rotation = rotation_between(open_head.mean.astype(np.float64), registration.warped)
+    rotation = similarity(open_head.mean.astype(np.float64), registration.warped)[1]
     source = TransferSource(
         open_head.mean.astype(np.float64),
         skin_triangles(open_head),
@@ -154,7 +155,7 @@ def _rigid(open_head: OpenHead, registration: Registration, piece: np.ndarray, k
     moved = np.empty((len(keys), len(piece), 3))
     for number, key in enumerate(keys[:, row]):
         shift = key.mean(axis=0)
-        moved[number] = (piece - middle) @ rotation_between(rest, rest + key).T + middle + shift - piece
+        moved[number] = (piece - middle) @ similarity(rest, rest + key)[1].T + middle + shift - piece
     return moved
 
 
@@ -194,10 +195,3 @@ def _make_sides_alike(
         other = name.replace("Left", "Right") if "Left" in name else name.replace("Right", "Left")
         partner = before[names.index(other)][mirror] * [-1, 1, 1]
         keys[number][paired] = (0.5 * (before[number] + partner))[paired]
-
-
-def rotation_between(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """The rotation (3, 3) that takes points (N, 3) closest to others, both about their means."""
-    left, _, right = np.linalg.svd((onto - onto.mean(axis=0)).T @ (points - points.mean(axis=0)))
-    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    return left @ (sign[:, None] * right)

@@ -8,6 +8,7 @@ tongue, and for the model's own vertices the point of the open head that each is
 import numpy as np
 from scipy.spatial import cKDTree
 
+from backend.alignment import similarity
 from backend.face_models.albedo import AlbedoBasis, load_albedo_basis
 from backend.face_models.morphable_model import MorphableModel, SurfacePoints
 from backend.face_models.open_head import OpenHead
@@ -31,7 +32,9 @@ def laid_open_head(model: MorphableModel, head: OpenHead) -> np.ndarray:
     """
     known = trusted_skin(model, head)
     at = model.place.apply(model.mean.astype(np.float64))
-    aligned = _aligned(head.mean.astype(np.float64), at, known)
+    mean = head.mean.astype(np.float64)
+    scale, rotation, shift = similarity(mean[known], at[known])
+    aligned = scale * mean @ rotation.T + shift
     near, row = cKDTree(aligned[known]).query(aligned, k=FOLLOWED)
     share = 1 / np.maximum(near, 1e-6) ** 2
     share /= share.sum(axis=1, keepdims=True)
@@ -64,13 +67,3 @@ def carried_albedo(model: MorphableModel, head: OpenHead) -> AlbedoBasis:
     basis = load_albedo_basis()
     place = place_on_open_head(model, head, laid_open_head(model, head))
     return AlbedoBasis(place.apply(basis.mean), np.ascontiguousarray(place.apply(basis.basis)))
-
-
-def _aligned(points: np.ndarray, onto: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Points (N, 3) turned, scaled and shifted so that some of them come closest to others (N, 3)."""
-    middle, middle_onto = points[rows].mean(axis=0), onto[rows].mean(axis=0)
-    away, away_onto = points[rows] - middle, onto[rows] - middle_onto
-    left, values, right = np.linalg.svd(away_onto.T @ away)
-    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    scale = (values * sign).sum() / (away**2).sum()
-    return scale * (points - middle) @ (left @ (sign[:, None] * right)).T + middle_onto

@@ -15,8 +15,9 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from backend.alignment import similarity
 from backend.errors import UsageError
-from backend.face_models.carried_keys import carried_keys, rotation_between
+from backend.face_models.carried_keys import carried_keys
 from backend.face_models.eyes import IRIS_DEGREES, eye_colour_masks, fit_sphere
 from backend.face_models.identity_map import identity_map
 from backend.face_models.lid_keys import BLINK_CORRECTIVES
@@ -138,7 +139,7 @@ def prepare(arrays: ModelArrays, progress: Progress | None = None) -> Registered
             identity,
             registration.place,
             registration.trust,
-            registration.similarity_scale * rotation_between(open_head.mean.astype(np.float64), registration.warped),
+            registration.similarity_scale * similarity(open_head.mean.astype(np.float64), registration.warped)[1],
         ),
         albedo=arrays.albedo if arrays.albedo is None else _albedo(arrays, kept),
         skinning=_skinning(arrays, kept),

@@ -15,6 +15,7 @@ from scipy import sparse
 from scipy.interpolate import RBFInterpolator
 from scipy.sparse.linalg import splu
 
+from backend.alignment import similarity
 from backend.face_mesh_points import FIRST_IRIS
 from backend.face_models.morphable_model import SurfacePoints
 from backend.face_models.open_head import OpenHead
@@ -86,7 +87,7 @@ def register(source: OpenHead, target: BareHead) -> Registration:
     """
     skin = skin_triangles(source)
     pairs = _pairs(source, target)
-    scale, rotation, shift = _similarity(*pairs)
+    scale, rotation, shift = similarity(*pairs)
     aligned = scale * source.mean.astype(np.float64) @ rotation.T + shift
     start = _warp(source, pairs, aligned)
     warped = _drawn_onto(source, start, skin, target, pairs)
@@ -166,7 +167,7 @@ def _pairs(source: OpenHead, target: BareHead) -> _Pairs:
 
 def _refined_centre(found, own_centre: np.ndarray) -> np.ndarray:
     """What of the other head lies where the open head's picture is centred."""
-    scale, rotation, shift = _similarity(found[0][1], found[1][1], np.ones(FIRST_IRIS))
+    scale, rotation, shift = similarity(found[0][1], found[1][1])
     return scale * rotation @ own_centre + shift
 
 
@@ -176,19 +177,6 @@ def _face_centre(mean: np.ndarray) -> np.ndarray:
     if high[1] - low[1] > FRAMED_HEIGHT_M:
         middle[1] = high[1] - FACE_BELOW_TOP_M
     return middle
-
-
-def _similarity(points: np.ndarray, onto: np.ndarray, weight: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Scale, rotation and shift that bring points (N, 3) closest to others; weighted, without reflection."""
-    share = weight / weight.sum()
-    centre, centre_onto = share @ points, share @ onto
-    covariance = (onto - centre_onto).T @ ((points - centre) * share[:, None])
-    left, values, right = np.linalg.svd(covariance)
-    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    rotation = left @ (sign[:, None] * right)
-    spread = (share[:, None] * (points - centre) ** 2).sum()
-    scale = float((values * sign).sum() / spread)
-    return scale, rotation, centre_onto - scale * rotation @ centre
 
 
 def _warp(source: OpenHead, pairs: _Pairs, aligned: np.ndarray) -> np.ndarray:

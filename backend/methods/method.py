@@ -18,20 +18,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ParameterSplit:
-    """How many of a network's outputs are what, in the order in which they come.
-
-    Attributes:
-        identity, expression, albedo: codes of the face model.
-        pose: 6: axis-angle, then translation.
-        light: 9 of white light, or 27: nine harmonics of three colours, the colours of one harmonic together.
-    """
-
-    identity: int
-    expression: int
-    albedo: int
-    pose: int = 6
-    light: int = 27
+class OutputSplit:
+    """How many of a network's outputs are what; subclasses name the parts, in the order in which they come."""
 
     @property
     def total(self) -> int:
@@ -52,6 +40,23 @@ class ParameterSplit:
             raise ValueError(f"Expected (B, {self.total}) outputs, got {tuple(outputs.shape)}.")
         sizes = self.sizes()
         return dict(zip(sizes, torch.split(outputs, list(sizes.values()), dim=-1), strict=True))
+
+
+@dataclass(frozen=True)
+class ParameterSplit(OutputSplit):
+    """How many of a network's outputs are what, in the order in which they come.
+
+    Attributes:
+        identity, expression, albedo: codes of the face model.
+        pose: 6: axis-angle, then translation.
+        light: 9 of white light, or 27: nine harmonics of three colours, the colours of one harmonic together.
+    """
+
+    identity: int
+    expression: int
+    albedo: int
+    pose: int = 6
+    light: int = 27
 
 
 @dataclass(frozen=True)

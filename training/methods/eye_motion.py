@@ -496,12 +496,12 @@ def load_backbone(network: EyeMotionNetwork, path: Path) -> None:
         ) from error
 
 
-def load_embedding(name: str | None) -> torch.nn.Module:
-    """The frozen network of the perceptual loss. Raises UsageError where there is none."""
+def load_embedding(name: str | None, loss: str = "perceptual") -> torch.nn.Module:
+    """The frozen network of a loss that compares people. Raises UsageError where there is none."""
     if name is None:
         raise UsageError(
             "no-embedding",
-            "The perceptual loss needs a network that recognises people. Set network.embedding to the file of an "
-            "ArcFace network or to weights that `fit identity-embedding` made, or losses.perceptual=0.",
+            f"The {loss} loss needs a network that recognises people. Set network.embedding to the file of an "
+            f"ArcFace network or to weights that `fit identity-embedding` made, or losses.{loss}=0.",
         )
     return read_embedding(name).eval().requires_grad_(False)

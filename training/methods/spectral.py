@@ -34,7 +34,7 @@ from training.losses.regularisers import light_loss
 from training.losses.structure import structure_loss
 from training.losses.vertices import RegionWeighting, vertex_loss
 from training.methods.base import Batch, Outputs, TrainingMethod
-from training.methods.eye_motion import SKIN_CLASSES, resized
+from training.methods.eye_motion import SKIN_CLASSES, RenderingSettings, load_embedding, resized
 from training.methods.mesh_autoencoder import SHIPPED as SHIPPED_AUTOENCODER
 from training.methods.spectral_network import (
     SpectralCodes,
@@ -47,7 +47,6 @@ from training.methods.spectral_parts import (
     first_camera,
     identity_is_known,
     load_autoencoder,
-    load_identity_embedding,
     load_second,
     parameter_split,
     region_weights,
@@ -130,20 +129,6 @@ class ThreeDSettings(Section):
     structure: Literal["cosine", "l2"] = "cosine"
 
 
-class SpectralRendering(Section):
-    """The pictures of the photometric and the identity loss.
-
-    Attributes:
-        size: their side in pixels.
-        every: steps between two that render; the others leave these losses out.
-        pictures: of a batch that are rendered, the first ones; 0 for all.
-    """
-
-    size: int = Field(224, ge=16)
-    every: int = Field(1, ge=1)
-    pictures: int = Field(0, ge=0)
-
-
 class SpectralData(DataSettings):
     """What is trained on.
 
@@ -165,7 +150,7 @@ class SpectralSettings(RunSettings):
     network: SpectralNetworkSettings = SpectralNetworkSettings()
     losses: SpectralLosses = SpectralLosses()
     three_d: ThreeDSettings = ThreeDSettings()
-    rendering: SpectralRendering = SpectralRendering()
+    rendering: RenderingSettings = RenderingSettings()
     data: SpectralData = SpectralData()
     shape_consistency: bool = True
 
@@ -214,7 +199,7 @@ class SpectralTraining(TrainingMethod):
             autoencoder, rows = load_autoencoder(settings)
             self._autoencoder = (autoencoder,)
             self.register_buffer("autoencoder_rows", torch.from_numpy(rows), persistent=False)
-        self._embedding = (load_identity_embedding(settings.network.embedding),) if self.wants("identity") else ()
+        self._embedding = (load_embedding(settings.network.embedding, "identity"),) if self.wants("identity") else ()
         # Mirrored identities of the open head are its identities again; other models' are not.
         own = self.shown_model == self.model.name == "open_head" and self.model.expression_is_bounded
         self.mirror = Mirror(load_face_model("open_head")) if own else None

@@ -11,7 +11,7 @@ across the picture. Nothing here needs the training package, so that inference c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from backend.embedding_files import shape_of
 from backend.methods.eye_motion import FIRST_LIGHT, HEAD_SCALE, IMAGENET_DEVIATION, IMAGENET_MEAN, KEY_OFFSET
+from backend.methods.method import OutputSplit
 from backend.networks.identity_encoder import FROZEN_STAGES, IdentityEncoder
 from backend.networks.iresnet import IResNet
 from backend.networks.resnet import Bottleneck, resnet50
@@ -30,7 +31,7 @@ NEARER, SIDEWAYS_M = 0.3, 0.05
 
 
 @dataclass(frozen=True)
-class SpectralSplit:
+class SpectralSplit(OutputSplit):
     """How many of the outputs are what, in the order in which they come; the paper's by default, 486.
 
     Attributes:
@@ -45,22 +46,6 @@ class SpectralSplit:
     albedo: int = 50
     camera: int = 3
     light: int = 27
-
-    @property
-    def total(self) -> int:
-        """How many outputs there are."""
-        return sum(self.sizes().values())
-
-    def sizes(self) -> dict[str, int]:
-        """Name to size, in order."""
-        return asdict(self)
-
-    def split(self, outputs: Tensor) -> dict[str, Tensor]:
-        """(B, total) to the parts by name, each (B, size). ValueError for another number of outputs."""
-        if outputs.shape[-1] != self.total:
-            raise ValueError(f"Expected (B, {self.total}) outputs, got {tuple(outputs.shape)}.")
-        sizes = self.sizes()
-        return dict(zip(sizes, torch.split(outputs, list(sizes.values()), dim=-1), strict=True))
 
 
 @dataclass(frozen=True)

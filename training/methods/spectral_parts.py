@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from backend.aligned_crop import align
-from backend.embedding_files import read_embedding
 from backend.errors import UsageError
 from backend.face_models import load_face_model
 from backend.face_models.differentiable import DifferentiableModel
@@ -115,17 +114,6 @@ def load_autoencoder(settings: SpectralSettings) -> tuple[MeshAutoencoder, np.nd
             raise
         wrong = "is of another face model than" if error.code != "no-weights" else "is missing; it should be of"
         raise UsageError("no-autoencoder", f"The mesh autoencoder {weights} {wrong} {face_model}. {advice}") from error
-
-
-def load_identity_embedding(name: str | None) -> torch.nn.Module:
-    """The frozen network of the identity loss. UsageError where there is none."""
-    if name is None:
-        raise UsageError(
-            "no-embedding",
-            "The identity loss needs a network that recognises people. Set network.embedding to the file of an "
-            "ArcFace network or to weights that `fit identity-embedding` made, or losses.identity=0.",
-        )
-    return read_embedding(name).eval().requires_grad_(False)
 
 
 def region_weights(settings: SpectralSettings, model: DifferentiableModel) -> Tensor:
