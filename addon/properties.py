@@ -22,6 +22,11 @@ METHODS = (
         "Eye Motion",
         "A network looks at the whole face first, shut and half-shut eyes above all; the fit starts from what it saw",
     ),
+    (
+        "spectral",
+        "Spectral",
+        "A network that tells people apart says whose head it is, Eye Motion what the face does; then comes the fit",
+    ),
 )
 """How a head is made. The names are those of the backend."""
 

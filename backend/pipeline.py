@@ -164,6 +164,10 @@ def method_named(name: str, device: str = "cpu") -> ReconstructionMethod | None:
         raise UsageError("no-such-method", f"There is no method {name}. There are: {', '.join(METHODS)}.")
     if name == "fit":
         return None
+    if name == "spectral":
+        from backend.methods.spectral import Spectral
+
+        return Spectral.load(device=device)
     from backend.methods.eye_motion import EyeMotion
 
     return EyeMotion.load(device=device)

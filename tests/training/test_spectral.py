@@ -2,6 +2,7 @@
 of one person, and what cannot be learnt is said."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ from training.methods.spectral import (
     in_identity_crop,
     swapped_within_people,
 )
-from training.methods.spectral_network import (
+from backend.methods.spectral_network import (
     SpectralCodes,
     SpectralNetwork,
     SpectralSplit,
@@ -154,9 +155,9 @@ def test_an_answer_of_zero_is_the_mean_head_in_front_of_the_camera(method, batch
     assert torch.allclose(codes.expression, torch.sigmoid(torch.tensor(-3.0)))
 
 
-@pytest.mark.parametrize("encoders", ["one", "two"])
-def test_the_frozen_part_gets_no_gradient_and_keeps_its_statistics(encoders, recogniser, batch):
-    method = tiny(recogniser, network__encoders=encoders).train()
+@pytest.mark.parametrize(("encoders", "second_frozen"), [("one", False), ("two", False), ("two", True)])
+def test_the_frozen_part_gets_no_gradient_and_keeps_its_statistics(encoders, second_frozen, recogniser, batch):
+    method = tiny(recogniser, network__encoders=encoders, network__second_frozen=second_frozen).train()
     before = {name: value.clone() for name, value in method.network.state_dict().items()}
     steps_on(method, batch, 1)
     frozen = ("conv1.", "bn1.", "prelu.", "layer1.", "layer2.", "layer3.")
@@ -171,7 +172,8 @@ def test_the_frozen_part_gets_no_gradient_and_keeps_its_statistics(encoders, rec
         if name.startswith(start) and name.removeprefix(start).startswith(frozen):
             assert parameter.grad is None, name
     assert {f"{start}layer4.0.conv1.weight", f"{start}fc.weight", "identity_encoder.mapping.output.weight"} <= moved
-    assert ("second.conv1.weight" in moved) == (encoders == "two")
+    assert ("second.fc.weight" in moved) == (encoders == "two")
+    assert ({"second.conv1.weight", "second.bn1.running_mean"} <= moved) == (encoders == "two" and not second_frozen)
 
 
 def test_the_3d_networks_are_neither_trained_nor_saved(method):
@@ -422,6 +424,11 @@ def test_two_steps_lower_the_losses(encoders, recogniser, batch):
 
 def test_a_run_is_written_down_shown_exported_and_measured(recogniser, tmp_path, monkeypatch):
     monkeypatch.setattr(spectral_figures, "BATCHES", 2)
+    monkeypatch.setattr(spectral_figures, "data_folder", lambda given, needed: Path("anywhere"))
+    stranger = np.random.default_rng(0).normal(size=(2, 96)).astype(np.float32) / 2
+    monkeypatch.setattr(
+        spectral_figures, "ict_people", lambda method, path: [spectral_figures.scanned(method, *stranger)]
+    )
     settings = tiny_settings(recogniser)
     overrides = {
         "network.recogniser": recogniser, "network.embedding": recogniser, "network.second_width": 8,
@@ -446,12 +453,21 @@ def test_a_run_is_written_down_shown_exported_and_measured(recogniser, tmp_path,
     figures = method.ablation_figures()
     assert (figures["pictures"], figures["people"]) == (4, 2)
     assert 0.3 < figures["scan_median_mm"] < figures["mean_head_error_mm"]
-    assert {f"{kind}_{part}_mm" for kind in ("scan", "metrical") for part in ("median", "mean", "std")} <= set(figures)
+    kinds = ("scan", "metrical", "ict_scan", "ict_metrical")
+    assert {f"{kind}_{part}_mm" for kind in kinds for part in ("median", "mean", "std")} <= set(figures)
 
 
 def test_the_true_head_has_no_scan_error_and_a_larger_one_only_a_metrical(method):
     true = np.random.default_rng(0).normal(size=96).astype(np.float32)
-    assert spectral_figures.scan_figures(method, [(true, true)])["metrical_median_mm"] < 0.01
+    known = spectral_figures.scanned(method, true, true)
+    assert spectral_figures.scan_figures(method, [known])["metrical_median_mm"] < 0.01
+
+
+def test_a_picture_without_a_face_is_scored_as_the_mean_head(method, monkeypatch):
+    subject = SimpleNamespace(pictures=[np.zeros((64, 64, 3), np.uint8)] * 3, scan=np.zeros((9, 3)), scan_landmarks68=0)
+    monkeypatch.setattr(spectral_figures, "subjects", lambda path, people, cache: [subject])
+    (coded,) = spectral_figures.ict_people(method, Path("anywhere"))
+    assert not coded.identity.any() and coded.scan is subject.scan
 
 
 # Presets.

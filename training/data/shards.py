@@ -96,6 +96,7 @@ def write_shards(
     dense: bool = False,
     processes: int = 1,
     *,
+    pictures_per_person: int = PICTURES_PER_PERSON,
     pictures_per_shard: int = PICTURES_PER_SHARD,
     album: Callable[[ShardSettings], Album] = people,
     face_model: str = "open_head",
@@ -105,6 +106,7 @@ def write_shards(
     Args:
         folder: for the shards; made if it is not there.
         processes: how many make pictures at the same time. The files are the same for any number.
+        pictures_per_person, pictures_per_shard: see `ShardSettings`.
         album: makes the generator of pictures in each process; a function of a module, so that processes find it.
         face_model: what the people are made of.
 
@@ -116,7 +118,7 @@ def write_shards(
             "disk-full".
     """
     folder = Path(folder)
-    settings = ShardSettings(seed, size, framing, dense, pictures_per_shard=pictures_per_shard, face_model=face_model)
+    settings = ShardSettings(seed, size, framing, dense, pictures_per_person, pictures_per_shard, face_model)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _describe(folder, settings)

@@ -9,7 +9,7 @@ import torch
 
 from backend.errors import UsageError
 from training.data import sheet
-from training.data.shards import PICTURES_PER_SHARD, ShardSettings, people, write_shards
+from training.data.shards import PICTURES_PER_PERSON, PICTURES_PER_SHARD, ShardSettings, people, write_shards
 
 SHEET_COUNT = 48
 MEASURED_PICTURES = 64
@@ -41,10 +41,21 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--triples", action="store_true", help="a sheet of left, front and right views")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--pictures-per-shard", type=int, default=PICTURES_PER_SHARD)
+    parser.add_argument(
+        "--pictures-per-person",
+        type=int,
+        default=PICTURES_PER_PERSON,
+        help=f"default {PICTURES_PER_PERSON}; fewer make more people of as many pictures",
+    )
     options = parser.parse_args(arguments)
     _check(options)
     settings = ShardSettings(
-        options.seed, options.size, options.framing, options.dense or options.labels, face_model=options.face_model
+        options.seed,
+        options.size,
+        options.framing,
+        options.dense or options.labels,
+        options.pictures_per_person,
+        face_model=options.face_model,
     )
     if options.measure:
         print(_measured(settings, options.processes))
@@ -62,6 +73,7 @@ def main(arguments: list[str]) -> int:
             options.framing,
             options.dense,
             options.processes,
+            pictures_per_person=options.pictures_per_person,
             pictures_per_shard=options.pictures_per_shard,
             face_model=options.face_model,
         )
@@ -76,8 +88,16 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("no-count", "Say how many pictures to make, such as --count 20000.")
     if (options.count is not None and options.count < 1) or options.size < 16 or options.seed < 0 or options.first < 0:
         raise UsageError("bad-number", "--count must be at least 1, --size at least 16, --seed and --first at least 0.")
-    if options.pictures_per_shard < 1 or options.processes < 1:
-        raise UsageError("bad-number", "--pictures-per-shard and --processes must be at least 1.")
+    if min(options.pictures_per_shard, options.pictures_per_person, options.processes) < 1:
+        raise UsageError(
+            "bad-number", "--pictures-per-shard, --pictures-per-person and --processes must be at least 1."
+        )
+    if options.pictures_per_shard % options.pictures_per_person:
+        raise UsageError(
+            "bad-number",
+            f"--pictures-per-shard is {options.pictures_per_shard}; make it a multiple of --pictures-per-person, "
+            f"{options.pictures_per_person}, so that a person's pictures stay together.",
+        )
 
 
 def _measured(settings: ShardSettings, processes: int) -> str:

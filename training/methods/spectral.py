@@ -26,7 +26,7 @@ from backend.networks.identity_encoder import FROZEN_STAGES
 from training.data.batches import SyntheticBatches
 from training.data.mirroring import Mirror
 from training.data.person_batches import PeopleSeenOften
-from training.data.pictures import shown_model
+from training.data.scanned_people import ScannedPeople
 from training.losses import deca, supervised
 from training.losses.landmark import REFERENCE_SIZE
 from training.losses.perceptual import perceptual_loss
@@ -36,7 +36,7 @@ from training.losses.vertices import RegionWeighting, vertex_loss
 from training.methods.base import Batch, Outputs, TrainingMethod
 from training.methods.eye_motion import SKIN_CLASSES, RenderingSettings, load_embedding, resized
 from training.methods.mesh_autoencoder import SHIPPED as SHIPPED_AUTOENCODER
-from training.methods.spectral_network import (
+from backend.methods.spectral_network import (
     SpectralCodes,
     SpectralNetwork,
     weakly_projected,
@@ -48,6 +48,7 @@ from training.methods.spectral_parts import (
     identity_is_known,
     load_autoencoder,
     load_second,
+    model_of_pictures,
     parameter_split,
     region_weights,
 )
@@ -58,6 +59,10 @@ RENDERED = ("photometric", "identity")
 LEAST_PEOPLE = 40
 """Pictures below which a validation says nothing of how sure the network is."""
 PEOPLE_SHOWN, SIDE = 6, 160
+SCANS_LEARNT_FROM = (
+    "Photographs and heads of scanned people in MICA's layout (docs/datasets.md), which their owners give out for "
+    "academic, non-commercial work: the weights are not to be passed on without their leave."
+)
 HEAD, JAW = 0, 2
 """Places of the joints that are turned, in FLAME's order."""
 
@@ -74,6 +79,7 @@ class SpectralNetworkSettings(NetworkSettings):
         albedo: outputs for albedo; None for as many as the face model has.
         second_width: of the second encoder, a ResNet-50.
         second_weights: of Eye Motion, from whose ResNet the second encoder begins, or None.
+        second_frozen: whether of the second encoder the last layer alone learns.
         autoencoder: weights of `fit mesh-autoencoder`, for the 3D-ID loss, or None.
         embedding: of the identity loss, as `recogniser`, or None.
         jitter: how far the five points of a face are moved in training, pixels of the picture, as a detector's are off.
@@ -87,6 +93,7 @@ class SpectralNetworkSettings(NetworkSettings):
     albedo: int | None = Field(None, ge=0)
     second_width: int = Field(32, ge=4)
     second_weights: str | None = None
+    second_frozen: bool = False
     autoencoder: str | None = SHIPPED_AUTOENCODER
     embedding: str | None = SHIPPED_EMBEDDING
     jitter: float = Field(1.0, ge=0)
@@ -133,10 +140,18 @@ class SpectralData(DataSettings):
     """What is trained on.
 
     Attributes:
-        pictures_per_person: of each synthetic person in a batch, side by side.
+        pictures_per_person: of each known person in a batch, side by side.
+        scans: folder of scanned people with photographs, see `training.data.mica_layout`: MICA's sets, whichever are
+            there. Trained on are these alone, or synthetic people among them where `shards` are named.
+        scans_prepared: folder of their photographs as `python3 -m training prepare SCANS --kind mica` makes them; None
+            for "prepared" in `scans`. What is not there is made before the training.
+        scans_share: which part of a batch is of scanned people where there are shards, too.
     """
 
     pictures_per_person: int = Field(2, ge=1)
+    scans: str | None = None
+    scans_prepared: str | None = None
+    scans_share: float = Field(0.5, gt=0, lt=1)
 
 
 class SpectralSettings(RunSettings):
@@ -172,7 +187,9 @@ class SpectralTraining(TrainingMethod):
         self.model = differentiable_model(
             settings.face_model, None if settings.expression == "auto" else settings.expression
         )
-        self.shown_model = shown_model(settings.face_model, settings.data.shards)
+        self.shown_model = model_of_pictures(settings)
+        if settings.data.scans is not None:
+            self.learns_from = SCANS_LEARNT_FROM
         self.truth_is_of_model = identity_is_known(self.model, self.shown_model)
         if not self.truth_is_of_model:
             check_truth_is_not_needed(settings, self.shown_model)
@@ -186,6 +203,7 @@ class SpectralTraining(TrainingMethod):
             settings.network.second_width,
             self.model.expression_is_bounded,
             first_camera(self.model, settings.network.encoders),
+            settings.network.second_frozen,
         ).to(memory_format=torch.channels_last)
         if self.network.second is not None and settings.network.second_weights is not None:
             load_second(self.network, settings.network.second_weights)
@@ -209,6 +227,15 @@ class SpectralTraining(TrainingMethod):
 
     def data(self, settings: SpectralSettings) -> LightningDataModule:
         options: dict[str, Any] = {"face_model": self.shown_model}
+        if settings.data.scans is not None:
+            return ScannedPeople.from_settings(
+                settings.data,
+                together=settings.data.pictures_per_person,
+                scans=settings.data.scans,
+                prepared=settings.data.scans_prepared,
+                share=settings.data.scans_share,
+                **options,
+            )
         if settings.data.pictures_per_person < 2:
             return SyntheticBatches.from_settings(settings.data, **options)
         return PeopleSeenOften.from_settings(settings.data, together=settings.data.pictures_per_person, **options)
@@ -320,7 +347,7 @@ class SpectralTraining(TrainingMethod):
         return losses
 
     def _heads_compared(self, batch: Batch, neutral: Tensor) -> dict[str, Callable[[], Tensor]]:
-        known = supervised.known_pictures(batch)
+        known = batch["identity_known"]
         with torch.no_grad():
             true = self.neutral(batch["identity"])
 
@@ -384,7 +411,7 @@ class SpectralTraining(TrainingMethod):
         figures = {"landmark_error_px": away * (REFERENCE_SIZE / 2)}
         if not self.truth_is_of_model:
             return figures
-        known = supervised.known_pictures(batch)
+        known = batch["identity_known"]
         identity = outputs["codes"].identity[:pictures]
         self._held_out.append((identity[known], batch["identity"][known]))
         true, skin = self.neutral(batch["identity"]), self.model.vertex_skin

@@ -12,14 +12,17 @@ from backend.aligned_crop import align
 from backend.errors import UsageError
 from backend.face_models import load_face_model
 from backend.face_models.differentiable import DifferentiableModel
+from backend.face_models.flame import FLAME_2020
 from backend.face_models.linearised import names_a_file
 from backend.face_models.morphable_model import MorphableModel
 from backend.identity_crop import FACE_SIZE, five_of_68, similarity
 from backend.networks.mesh_autoencoder import MeshAutoencoder
 from backend.weights import load_weights
+from training.data.mica_layout import IDENTITY
+from training.data.pictures import shown_model
 from training.losses.vertices import WEIGHTINGS, vertex_weights
 from training.methods.mesh_autoencoder import trained_autoencoder
-from training.methods.spectral_network import SpectralNetwork, SpectralSplit, fitted_camera
+from backend.methods.spectral_network import SpectralNetwork, SpectralSplit, fitted_camera
 
 if TYPE_CHECKING:
     from training.methods.spectral import SpectralSettings
@@ -33,6 +36,29 @@ PIXELS_PER_METRE = 1000.0
 def identity_is_known(model: DifferentiableModel, shown: str) -> bool:
     """Whether pictures of people of the face model named `shown` say what `model` codes of their identity."""
     return model.name == shown and load_face_model(shown).identity_size == model.identity_size
+
+
+def model_of_pictures(settings: SpectralSettings) -> str:
+    """The face model whose people the pictures show. UsageError where they would be of several, or scans of another."""
+    data, face_model = settings.data, settings.face_model
+    if data.scans is None:
+        return shown_model(face_model, data.shards)
+    size = load_face_model(FLAME_2020).identity_size if face_model == FLAME_2020 else 0
+    if size != IDENTITY:
+        what = f"a {FLAME_2020} with {size}" if size else face_model
+        raise UsageError(
+            "scans-of-another-model",
+            f"Heads in MICA's layout are {IDENTITY} shape coefficients of FLAME 2020, and face_model is {what}. Add "
+            f"FLAME (python3 -m backend assets add generic_model.pkl) and set face_model={FLAME_2020}, or leave "
+            "data.scans out.",
+        )
+    if data.shards is not None and (shown := shown_model(face_model, data.shards)) != face_model:
+        raise UsageError(
+            "shards-of-another-model",
+            f"The shards show people of {shown}, the scans people of {face_model}. Make shards of it (python3 -m "
+            f"training synthesise --face-model {face_model}), or leave data.shards out.",
+        )
+    return face_model
 
 
 def check_truth_is_not_needed(settings: SpectralSettings, shown: str) -> None:

@@ -87,6 +87,7 @@ class SpectralNetwork(nn.Module):
             ResNet-50 that looks at the aligned crop gives everything else.
         width, hidden, frozen_stages: of the `IdentityEncoder`.
         second_width: of the ResNet-50.
+        second_frozen: whether of the ResNet-50 the last layer alone learns.
         keys: whether expressions are weights of shape keys in [0, 1] instead of coefficients.
         first_camera: scale and shift that an answer of 0 stands for.
     """
@@ -102,9 +103,11 @@ class SpectralNetwork(nn.Module):
         second_width: int = 32,
         keys: bool = True,
         first_camera: tuple[float, float, float] = (8.0, 0.0, 0.0),
+        second_frozen: bool = False,
     ):
         super().__init__()
         self.parameter_split, self.keys, self.frozen_stages = split, keys, frozen_stages
+        self.second_frozen = second_frozen
         outputs = split.total if encoders == 1 else split.identity
         self.identity_encoder = IdentityEncoder(recogniser, outputs, width, hidden, frozen_stages)
         self.second = None
@@ -115,6 +118,9 @@ class SpectralNetwork(nn.Module):
                     nn.init.zeros_(module.bn3.weight)
             nn.init.normal_(self.second.fc.weight, std=HEAD_SCALE)
             nn.init.zeros_(self.second.fc.bias)
+            if second_frozen:
+                self.second.requires_grad_(False)
+                self.second.fc.requires_grad_(True)
         self.register_buffer("first_camera", torch.tensor(first_camera, dtype=torch.float32))
         self.register_buffer("_light_from_deca", light_matrix(), persistent=False)
 
@@ -122,6 +128,13 @@ class SpectralNetwork(nn.Module):
     def encoders(self) -> int:
         """How many there are, 1 or 2."""
         return 1 if self.second is None else 2
+
+    def train(self, mode: bool = True) -> SpectralNetwork:
+        """As of every module; normalisations of what is frozen keep their statistics."""
+        super().train(mode)
+        if self.second is not None and self.second_frozen:
+            self.second.eval()
+        return self
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> SpectralNetwork:

@@ -1,0 +1,124 @@
+"""The spectral method ("3D Face Reconstruction Using A Spectral-Based Graph Convolution Encoder", WWW 2024): codes of
+one photograph.
+
+The identity comes from the features by which an ArcFace network tells people apart, taught by metrical heads and by
+what a spectral mesh autoencoder says of them (3D-ID). Such features leave expression, pose and light out, so that all
+else, the state of the eyes above all, comes from Eye Motion. Training: `training/methods/spectral.py`; what differs
+from the paper, and why: docs/methods/spectral.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backend.code_measurement import CodeMeasurement
+from backend.identity_crop import identity_crop, network_input
+from backend.landmarks68 import landmarks68_from_478
+from backend.methods.eye_motion import LEAST_DEVIATION, EyeMotion
+from backend.methods.method import Codes, ReconstructionMethod
+from backend.methods.spectral_network import SpectralNetwork
+
+if TYPE_CHECKING:
+    from backend.detection import DetectedFace
+
+METHOD = "spectral"
+DEFAULT_WEIGHTS = "spectral-open-small"
+
+
+@dataclass(frozen=True)
+class IdentitySureness:
+    """How far the network's identities were from the truth of people it had never seen.
+
+    Attributes:
+        identity_gain: (I,) factor that a coefficient is to be multiplied by: below 1 where the network says more than
+            it knows.
+        identity_deviation: (I,) root mean square of what is then left.
+    """
+
+    identity_gain: Tensor
+    identity_deviation: Tensor
+
+    def state(self) -> dict[str, Tensor]:
+        """For the file of the weights."""
+        return {f"sureness.{name}": value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor]) -> IdentitySureness:
+        """The inverse of `state`; other names are left."""
+        return cls(**{name: state[f"sureness.{name}"].float() for name in cls.__dataclass_fields__})
+
+
+def coded_identity(network: SpectralNetwork, photograph: np.ndarray, landmarks68: np.ndarray) -> Tensor:
+    """What a network says of who is shown.
+
+    Args:
+        network: in evaluation mode; of the device that its parameters are on.
+        photograph: (H, W, 3) uint8 sRGB.
+        landmarks68: (68, 2) pixels, iBUG order.
+
+    Returns:
+        (I,) float32 on the CPU, standard deviations of the face model's people.
+    """
+    face = network_input(identity_crop(photograph, landmarks68)[None])
+    with torch.inference_mode():
+        outputs = network.identity_encoder(face.to(next(network.parameters()).device))
+        return outputs[0, : network.parameter_split.identity].float().cpu()
+
+
+class Spectral(ReconstructionMethod):
+    """The method of the paper, ready for use.
+
+    Args:
+        network: trained.
+        sureness: of that network.
+        eye_motion: what says everything but the identity.
+        weights: see `ReconstructionMethod`.
+        device: where the network runs.
+    """
+
+    name = METHOD
+
+    def __init__(
+        self,
+        network: SpectralNetwork,
+        sureness: IdentitySureness,
+        eye_motion: EyeMotion,
+        weights: dict[str, str],
+        device: str = "cpu",
+    ):
+        self.network = network.to(device).eval()
+        self.sureness, self.eye_motion, self.weights = sureness, eye_motion, weights
+
+    @classmethod
+    def load(cls, weights: str | Path = DEFAULT_WEIGHTS, device: str = "cpu") -> Spectral:
+        """The method with the weights of that name or file, for the open head, and Eye Motion's that ship.
+
+        Raises:
+            SetupError, UsageError: weights are missing, damaged, of another method or face model.
+        """
+        from backend.weights import load_weights
+
+        loaded = load_weights(weights, METHOD, face_model="open_head")
+        network = SpectralNetwork.from_facts(loaded.facts["network"])
+        state = {name: value.float() for name, value in loaded.state.items() if not name.startswith("sureness.")}
+        network.load_state_dict(state)
+        eye_motion = EyeMotion.load(device=device)
+        names = {METHOD: loaded.name, **eye_motion.weights}
+        return cls(network, IdentitySureness.from_state(loaded.state), eye_motion, names, device)
+
+    def codes(self, image: np.ndarray, face: DetectedFace) -> Codes:
+        found = self.eye_motion.codes(image, face)
+        identity = coded_identity(self.network, image, landmarks68_from_478(face.points))
+        return replace(found, measurement=self.measurement(identity, found.measurement.keys))
+
+    def measurement(self, identity: Tensor, keys: dict[str, tuple[float, float]]) -> CodeMeasurement:
+        """The network's identity (I,) with how sure it is, and shape keys of elsewhere."""
+        sure = self.sureness
+        deviation = sure.identity_deviation.double().clamp(LEAST_DEVIATION, 1.0)
+        return CodeMeasurement((identity * sure.identity_gain).double().numpy(), deviation.numpy(), keys)
