@@ -17,6 +17,7 @@ landmarks478    (B, 478, 2) float32                 pixels; visible478 (B, 478) 
 parsing         (B, H, W) uint8                     see `PARSING_CLASSES`
 person          (B,) int64                          number of the person; -1 where nobody knows
 has_truth       (B,) bool                           False for real photographs, whose codes and cameras are zero
+identity_known  (B,) bool                           has_truth, or photographs of people whose heads were scanned
 ==============  ==================================  =================================================================
 """
 
@@ -131,6 +132,7 @@ def collate(items: Sequence[Item], face_model: str = "open_head") -> dict[str, T
     for name, (shape, kind) in label_shapes(face_model).items():
         missing = np.full(shape, -1 if name == "person" else 0, kind)
         batch[name] = torch.from_numpy(np.stack([np.asarray(item.get(name, missing), kind) for item in items]))
+    batch["identity_known"] |= batch["has_truth"]
     images = torch.from_numpy(np.stack([item["image"] for item in items]))
     batch["image"] = images.permute(0, 3, 1, 2).contiguous().float().div_(255)
     batch["parsing"] = torch.from_numpy(np.stack([item["parsing"] for item in items]))
@@ -234,7 +236,14 @@ class SyntheticBatches(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         if self.training is not None:
             return
-        self.training, self.validation = self._split()
+        training, validation = self._split()
+        if validation.face_model != training.face_model:
+            raise UsageError(
+                "shards-of-another-model",
+                f"The pictures to train with are of {training.face_model}, those to validate with of "
+                f"{validation.face_model}. Name shards of the same face model, see --face-model of synthesise.",
+            )
+        self.training, self.validation = training, validation
         self.real = [PreparedPictures(Path(folder), self.size) for folder in self.real_folders]
 
     @property
@@ -275,10 +284,4 @@ class SyntheticBatches(LightningDataModule):
                 validation = ShardPictures(folder, self.size, np.flatnonzero(~kept))
         if self.validation_shards is not None:
             validation = ShardPictures(open_shards(Path(self.validation_shards), self.size), self.size)
-        if validation.face_model != training.face_model:
-            raise UsageError(
-                "shards-of-another-model",
-                f"The pictures to train with are of {training.face_model}, those to validate with of "
-                f"{validation.face_model}. Name shards of the same face model, see --face-model of synthesise.",
-            )
         return training, validation

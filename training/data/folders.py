@@ -45,6 +45,11 @@ NOW_TREE = """\
       detected_face/SUBJECT/multiview_neutral/IMG_0001.npy
     scans/SUBJECT/NAME.obj                   (validation only)
     scans_lmks_onlypp/SUBJECT/NAME_picked_points.pp"""
+MICA_PICTURES = "arcface_input"
+MICA_TREE = f"""\
+  FOLDER/
+    LYHM/                     and other sets; or FOLDER is one of them
+      {MICA_PICTURES}/ACTOR/*.jpg    or .png, at any depth"""
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def open_folder(folder: Path, kind: str = "photographs") -> PhotographFolder:
 
     Args:
         folder: as its maker lays it out.
-        kind: "photographs" (any pictures at any depth), "ffhq", "cew" or "now".
+        kind: "photographs" (any pictures at any depth), "ffhq", "cew", "now" or "mica".
 
     Raises:
         UsageError: "no-such-folder"; "wrong-data-folder", which shows the tree that was expected;
@@ -182,6 +187,11 @@ def _now(folder: Path) -> list[Item]:
     return sorted(items, key=lambda item: item.name)
 
 
+def _mica(folder: Path) -> list[Item]:
+    sets = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    return _named(folder, [picture for path in sets for picture in _pictures(path / MICA_PICTURES)])
+
+
 def _listed(folder: Path, release: Path, pictures: Path) -> list[Path]:
     """The pictures that the set's own list names, where there is one."""
     for root in (folder, release):
@@ -206,6 +216,7 @@ KINDS = {
     "ffhq": Layout("Flickr-Faces-HQ (FFHQ)", FFHQ_TREE, _ffhq),
     "cew": Layout("Closed Eyes in the Wild (CEW)", CEW_TREE, _cew),
     "now": Layout("the NoW data set", NOW_TREE, _now),
+    "mica": Layout("scans with photographs as MICA has them", MICA_TREE, _mica),
 }
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from backend.errors import LifemaskError, UsageError
 from backend.photographs import load_photograph
+from training.data.folders import MICA_PICTURES as PICTURES
 from training.data.folders import SUFFIXES
 from training.data.mesh_files import read_mesh
 from training.suggestions import unknown
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 IDENTITY, EXPRESSION, POSE = 300, 100, 15
 FLAME_VERTICES, FLAME_TRIANGLES = 5023, 9976
 LARGEST_PARAMETERS_BYTES = 10_000_000
-PARAMETERS, REGISTRATIONS, PICTURES = "FLAME_parameters", "registrations", "arcface_input"
+PARAMETERS, REGISTRATIONS = "FLAME_parameters", "registrations"
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,26 @@ def open_mica(root: Path, name: str, pictures_per_item: int = 2) -> MicaFolder:
     for actor, why in left_out.items():
         logger.warning("%s: actor %s is left out: %s", name, actor, why)
     return MicaFolder(name, actors, left_out, pictures_per_item)
+
+
+def open_sets(root: Path, pictures_per_item: int = 2) -> list[MicaFolder]:
+    """All of `SETS` whose folders are in a root, or the one that is the root.
+
+    Raises:
+        UsageError: as `open_mica`; "no-scans", which shows the tree that was expected and what is there.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UsageError("no-such-folder", f"The folder {root} does not exist. Name the folder of MICA's sets.")
+    names = [name for name in SETS if name == root.name.upper() or (root / name).is_dir()]
+    if not names:
+        *others, last = SETS
+        raise UsageError(
+            "no-scans",
+            f"{root} holds none of the sets {', '.join(others)} and {last}. Expected, for one or several of them:\n"
+            f"{TREE.format(name=last)}\nFound:\n{_found(root, last)}",
+        )
+    return [open_mica(root, name, pictures_per_item) for name in names]
 
 
 def read_parameters(path: Path) -> FlameParameters:

@@ -8,8 +8,7 @@ import numpy as np
 
 from backend.errors import UsageError
 from training.data.batches import Batches, BatchLoader, SyntheticBatches
-from training.data.pictures import FRESH_PICTURES_PER_PERSON, FreshPictures, ShardPictures
-from training.settings import DataSettings
+from training.data.pictures import FRESH_PICTURES_PER_PERSON, FreshPictures, Pictures, ShardPictures
 
 
 class PersonBatches(Batches):
@@ -20,7 +19,7 @@ class PersonBatches(Batches):
 
     Args:
         persons: (N,) int64, who is in each picture.
-        together: pictures of a person in a group; what a batch holds of pictures with truth is a multiple of it.
+        together: pictures of a person in a group; what a batch holds of pictures of known people is a multiple of it.
     """
 
     def __init__(self, *arguments: Any, persons: np.ndarray, together: int, **options: Any) -> None:
@@ -28,16 +27,29 @@ class PersonBatches(Batches):
         self.persons, self.together = persons, together
 
     def _order(self) -> np.ndarray:
-        generator = np.random.default_rng(self.reading.seed)
-        mixed = generator.permutation(len(self.persons))
-        mixed = mixed[np.argsort(self.persons[mixed], kind="stable")]  # by person, each in a new order
-        starts = np.flatnonzero(np.diff(self.persons[mixed], prepend=-2))
-        groups = [
-            own[: len(own) // self.together * self.together].reshape(-1, self.together)
-            for own in np.split(mixed, starts[1:])
-        ]
-        order = generator.permutation(np.concatenate(groups)).reshape(-1)
-        return np.resize(order, len(self) * self.reading.ranks * (self.batch_size - self.real_count))
+        groups = grouped(self.persons, self.together, np.random.default_rng(self.reading.seed))
+        return np.resize(groups.reshape(-1), len(self) * self.reading.ranks * (self.batch_size - self.real_count))
+
+
+def grouped(persons: np.ndarray, together: int, generator: np.random.Generator, most: int | None = None) -> np.ndarray:
+    """Pictures of the same person side by side, in a new order.
+
+    Args:
+        persons: (N,) int64, who is in each picture.
+        together: T, pictures in a group.
+        generator: draws the order.
+        most: groups of each person; None for as many as their pictures fill.
+
+    Returns:
+        (G, T) int64, positions of pictures; those that fill no group are left out.
+    """
+    mixed = generator.permutation(len(persons))
+    mixed = mixed[np.argsort(persons[mixed], kind="stable")]  # by person, each in a new order
+    starts = np.flatnonzero(np.diff(persons[mixed], prepend=-2))
+    groups = [
+        own[: len(own) // together * together].reshape(-1, together)[:most] for own in np.split(mixed, starts[1:])
+    ]
+    return generator.permutation(np.concatenate(groups))
 
 
 class PeopleSeenOften(SyntheticBatches):
@@ -51,36 +63,35 @@ class PeopleSeenOften(SyntheticBatches):
         super().__init__(*arguments, **options)
         self.together = together
 
-    @classmethod
-    def from_settings(cls, settings: DataSettings, **options: Any) -> PeopleSeenOften:
-        return super().from_settings(settings, **options)
-
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
-        self._persons()
+        self._persons(self.training)
 
     def train_dataloader(self) -> BatchLoader:
-        batches = PersonBatches(
-            self.training,
-            self.batch_size,
-            shuffled=True,
-            vary=self.vary,
-            real=self.real,
-            real_share=self.real_share,
-            persons=self._persons(),
-            together=self.together,
-        )
+        batches = self._batches()
         if (batches.batch_size - batches.real_count) % self.together:
             raise UsageError(
                 "batch-size",
-                f"{batches.batch_size - batches.real_count} pictures of a batch show synthetic people, which are no "
+                f"{batches.batch_size - batches.real_count} pictures of a batch show known people, which are no "
                 f"groups of {self.together}. Set data.batch_size to a multiple of data.pictures_per_person.",
             )
         return BatchLoader(batches, self.workers)
 
-    def _persons(self) -> np.ndarray:
-        """(N,) who is in each training picture. UsageError where nobody is seen often enough."""
-        pictures = self.training
+    def _batches(self) -> PersonBatches:
+        return PersonBatches(self.training, self.batch_size, **self._batch_options())
+
+    def _batch_options(self) -> dict[str, Any]:
+        return {
+            "shuffled": True,
+            "vary": self.vary,
+            "real": self.real,
+            "real_share": self.real_share,
+            "persons": self._persons(self.training),
+            "together": self.together,
+        }
+
+    def _persons(self, pictures: Pictures) -> np.ndarray:
+        """(N,) who is in each picture. UsageError where nobody is seen often enough."""
         if isinstance(pictures, FreshPictures):
             persons, most = np.arange(len(pictures)) // FRESH_PICTURES_PER_PERSON, FRESH_PICTURES_PER_PERSON
         elif isinstance(pictures, ShardPictures):

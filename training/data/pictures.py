@@ -70,6 +70,7 @@ def label_shapes(face_model: str = "open_head") -> dict[str, tuple[tuple[int, ..
         "visible478": ((478,), np.bool_),
         "person": ((), np.int64),
         "has_truth": ((), np.bool_),
+        "identity_known": ((), np.bool_),
     }
 
 
@@ -165,7 +166,7 @@ def item_of(sample: Sample, face_model: str = "open_head") -> Item:
     item = {
         name: np.asarray(getattr(sample.camera if name in cameras else sample, name), kind)
         for name, (_, kind) in label_shapes(face_model).items()
-        if name not in ("has_truth", "key_weights")
+        if name not in ("has_truth", "identity_known", "key_weights")
     }
     item["key_weights"] = sample.key_weights[_expression_columns(face_model)].astype(np.float32)
     return item | {"image": sample.image, "parsing": sample.parsing, "has_truth": np.array(True)}

@@ -157,7 +157,10 @@ def cut_out(image: np.ndarray, landmarks: Landmarks, size: int) -> PreparedFace:
     crop = AlignedCrop(middle.scale, middle.left - room, middle.top - room, size)
     points68 = crop.points_in(landmarks.points68)
     points478 = None if landmarks.points478 is None else crop.points_in(landmarks.points478)
-    return PreparedFace(crop.image(image), parsing_of_landmarks(points68, points478, size), crop, points68, points478)
+    height, width = image.shape[:2]
+    there = crop.labels(np.ones((height, width), np.uint8))  # a tight photograph ends before the face does
+    parsing = parsing_of_landmarks(points68, points478, size) * there
+    return PreparedFace(crop.image(image), parsing, crop, (width, height), points68, points478)
 
 
 Outcome = tuple[str, str]

@@ -7,6 +7,7 @@ that a face whose labels are there is whole).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,13 +56,14 @@ class PreparedFace:
 
     Attributes:
         image: (S, S, 3) uint8 sRGB; parsing: (S, S) uint8, index in `PARSING_CLASSES`, drawn from the landmarks.
-        crop: where it lies in the photograph.
+        crop: where it lies in the photograph; photograph_size: width and height of that, pixels.
         landmarks68: (68, 2) pixels of `image`; landmarks478: (478, 2), or None where the source finds none.
     """
 
     image: np.ndarray
     parsing: np.ndarray
     crop: AlignedCrop
+    photograph_size: tuple[int, int]
     landmarks68: np.ndarray
     landmarks478: np.ndarray | None
 
@@ -107,11 +109,12 @@ def is_written(folder: Path, name: str) -> bool:
 def write_face(folder: Path, name: str, face: PreparedFace) -> None:
     """Writes the files of one face; the labels last."""
     size = face.image.shape[0]
+    least, most = face.crop.points_in([0, 0]).clip(0), face.crop.points_in(face.photograph_size).clip(max=size)
     labels = np.zeros((), FIELDS)
     for count, points in (("68", face.landmarks68), ("478", face.landmarks478)):
         if points is not None:
             labels[f"landmarks{count}"] = points
-            labels[f"visible{count}"] = ((points >= 0) & (points < size)).all(-1)
+            labels[f"visible{count}"] = ((points >= least) & (points < most)).all(-1)
     labels["crop"] = face.crop.scale, face.crop.left, face.crop.top
     target = folder / FACES / f"{name}{LABELS}"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -129,6 +132,7 @@ class PreparedPictures:
     Args:
         folder: of `python3 -m training prepare`.
         size: side of the pictures in pixels.
+        names: of the faces to give, in their order; None for all.
 
     Raises:
         UsageError: "not-prepared", or "no-faces" where none was found in the photographs.
@@ -137,10 +141,13 @@ class PreparedPictures:
     face_model = ""
     """Nobody knows the codes of a photograph."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, names: Sequence[str] | None = None) -> None:
         read_description(folder)
         self.size = size
-        self.files = sorted((Path(folder) / FACES).rglob(f"*{LABELS}"))
+        faces = Path(folder) / FACES
+        self.files = (
+            sorted(faces.rglob(f"*{LABELS}")) if names is None else [faces / f"{name}{LABELS}" for name in names]
+        )
         if not self.files:
             raise UsageError("no-faces", f"{folder} holds no face. Its left_out.csv says why.")
 
