@@ -1,9 +1,11 @@
 """The spectral method's training: known heads have no error, frozen parts stay, identities are swapped among pictures
 of one person, and what cannot be learnt is said."""
 
+import csv
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,30 +14,7 @@ from backend import asset_store
 from backend.embedding_files import read_embedding
 from backend.errors import UsageError
 from backend.face_models import load_face_model
-from backend.identity_crop import FACE_SIZE, TEMPLATE, face_crop, five_of_68
-from backend.networks.iresnet import IResNet
-from backend.rendering.harmonic_conventions import light_from_deca
-from backend.weights import load_weights, save_weights
-from tests.stand_in_heads import write_flame_head, write_flame_landmarks
-from training import ablate
-from training.data.batches import collate
-from training.data.generator import SyntheticPeople
-from training.data.person_batches import PeopleSeenOften, PersonBatches
-from training.data.pictures import FreshPictures, item_of
-from training.errors import TrainingError
-from training.evaluation import spectral_figures
-from training.fit import fit
-from training.losses import deca
-from training.losses.structure import structure_loss
-from training.losses.vertices import vertex_loss
-from training.methods.face_rendering import FaceRenderer
-from training.methods.spectral import (
-    SpectralSettings,
-    SpectralTraining,
-    chosen_by_person,
-    in_identity_crop,
-    swapped_within_people,
-)
+from backend.identity_crop import FACE_SIZE, TEMPLATE, face_crop, five_of_68, identity_region
 from backend.methods.spectral_network import (
     SpectralCodes,
     SpectralNetwork,
@@ -43,6 +22,35 @@ from backend.methods.spectral_network import (
     fitted_camera,
     light_matrix,
     weakly_projected,
+)
+from backend.networks.iresnet import IResNet
+from backend.photographs import load_photograph
+from backend.picture_regions import Picture
+from backend.rendering.harmonic_conventions import light_from_deca
+from backend.weights import load_weights, save_weights
+from tests.stand_in_heads import write_flame_head, write_flame_landmarks
+from training import ablate
+from training.data.batches import collate
+from training.data.generator import SyntheticPeople
+from training.data.landmark_sources import MediaPipeSource
+from training.data.person_batches import PeopleSeenOften, PersonBatches
+from training.data.pictures import FreshPictures, item_of
+from training.data.prepare import prepare
+from training.data.prepared import PreparedSettings
+from training.errors import TrainingError
+from training.evaluation import spectral_figures
+from training.fit import fit
+from training.losses import deca
+from training.losses.structure import structure_loss
+from training.losses.vertices import vertex_loss
+from training.methods import spectral_parts
+from training.methods.face_rendering import FaceRenderer
+from training.methods.spectral import (
+    SpectralSettings,
+    SpectralTraining,
+    chosen_by_person,
+    in_identity_crop,
+    swapped_within_people,
 )
 from training.methods.spectral_parts import face_regions, region_weights, regions_of
 from training.methods.spectral_rendering import seen_faces
@@ -197,7 +205,7 @@ def test_known_heads_have_no_3d_loss(method, batch):
 @pytest.mark.parametrize("kind", ["cosine", "l2"])
 def test_3d_losses_equal_loops_over_people_that_are_known(kind, recogniser, batch):
     method = tiny(recogniser, three_d__structure=kind).eval()
-    prepared = method.prepared(batch | {"has_truth": torch.tensor([True, False, True, True])})
+    prepared = method.prepared(batch | {"identity_known": torch.tensor([True, False, True, True])})
     found = torch.randn(PICTURES, method.model.identity_size, generator=torch.Generator().manual_seed(0))
     terms = method._heads_compared(prepared, method.neutral(found))
     vertices, structure = [], []
@@ -266,6 +274,7 @@ def test_picture_losses_are_decas(method, batch):
 
 def test_photographs_of_unknown_people_count_for_the_pictures_terms_only(method, batch):
     names = ("identity", "key_weights", "albedo", "rotation", "translation", "intrinsics", "light", "has_truth")
+    names += ("identity_known",)
     real = batch | {name: torch.zeros_like(batch[name]) for name in names} | {"person": torch.full((PICTURES,), -1)}
     prepared = method.prepared(real)
     losses = method.losses(prepared, method.outputs(prepared))
@@ -447,9 +456,10 @@ def test_a_run_is_written_down_shown_exported_and_measured(recogniser, tmp_path,
     network = SpectralNetwork.from_facts(read.facts["network"])
     network.load_state_dict({name: value for name, value in read.state.items() if not name.startswith("sureness.")})
     assert read.state["sureness.identity_deviation"].shape == (96,) and len(read.facts["key_names"]) == 52
-    seen = torch.rand(2, 3, 112, 112) * 2 - 1, torch.rand(2, 3, SIZE, SIZE)
+    face, image = torch.rand(2, 3, 112, 112) * 2 - 1, torch.rand(2, 3, SIZE, SIZE)
     with torch.no_grad():
-        assert (network.eval()(*seen) - method.network(*seen)).abs().max() < 0.05  # half precision
+        identity = method.network(face, image)[:, :96]
+        assert (network.eval()(face) - identity).abs().max() < 0.05  # half precision; the rest is for the training
     figures = method.ablation_figures()
     assert (figures["pictures"], figures["people"]) == (4, 2)
     assert 0.3 < figures["scan_median_mm"] < figures["mean_head_error_mm"]
@@ -520,6 +530,62 @@ def test_the_paper_preset_learns_from_people_of_flame(installed, recogniser):
     steps_on(method, batch, 2)
     with torch.no_grad():
         assert method.losses(before, method.outputs(before))["vertices"] < first["vertices"]
+
+
+def test_of_photographs_of_scanned_people_the_identity_alone_is_known(installed, recogniser, batch):
+    method = tiny(recogniser, "paper", losses__structure=0, expression="keys").eval()
+    unknown = ("key_weights", "albedo", "rotation", "translation", "intrinsics", "light", "has_truth")
+    known = pictures_of("flame2020")
+    scanned = known | {name: torch.zeros_like(known[name]) for name in unknown}
+    prepared = method.prepared(scanned)
+    found = torch.zeros_like(prepared["identity"])
+    terms = method._heads_compared(prepared, method.neutral(found))
+    true = method._heads_compared(method.prepared(known), method.neutral(found))
+    assert terms["vertices"]() == true["vertices"]() > 0
+    in_crop = in_identity_crop(scanned, scanned["landmarks68"])["landmarks68"]
+    assert torch.equal(prepared["landmarks68"], in_crop)
+
+
+@pytest.fixture
+def scans(tmp_path, data_folder) -> Path:
+    """Two people of London as tight as MICA's scripts crop them, heads of FLAME with them, photographs made ready."""
+    source = MediaPipeSource()
+    for number, person in enumerate(("001", "002")):
+        pictures, heads = (tmp_path / "LYHM" / name / person for name in ("arcface_input", "FLAME_parameters"))
+        pictures.mkdir(parents=True)
+        heads.mkdir(parents=True)
+        for kind in ("neutral", "smiling"):
+            image = load_photograph(data_folder / f"photos/london/{person}_{kind}.jpg").image
+            crop = Picture(image).crop(identity_region(source.find(image).points68), 2 * FACE_SIZE)
+            cv2.imwrite(str(pictures / f"{kind}.png"), crop[..., ::-1])
+        betas = np.random.default_rng(number).normal(size=400)
+        np.savez(heads / "head.npz", betas=betas, pose=np.zeros(15))
+    prepare(tmp_path, tmp_path / "prepared", PreparedSettings("mediapipe", 144), kind="mica")
+    return tmp_path
+
+
+def test_scans_with_photographs_are_learnt_from(installed, recogniser, scans, tmp_path):
+    overrides = {
+        "network.recogniser": recogniser, "network.embedding": recogniser, "losses.structure": 0,
+        "data.scans": str(scans), "data.size": SIZE, "data.batch_size": 2, "data.workers": 0, "rendering.size": 48,
+        "optimiser.learning_rate": 1e-3, "training.max_steps": 2, "training.log_every": 1,
+    }  # fmt: skip
+    measured = fit("spectral", "paper", overrides=overrides, output=tmp_path / "run")
+    assert {"vertices", "landmark", "photometric", "shape_error_mm"} <= set(measured)
+    assert all(np.isfinite(value) for value in measured.values())
+    with (tmp_path / "run/metrics.csv").open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["name"] == "train/vertices"]
+    before, after = (float(row["value"]) for row in rows)
+    assert after < before
+
+
+def test_scans_are_heads_of_flame_2020(recogniser, tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="300 shape coefficients of FLAME 2020, and face_model is open_head") as caught:
+        tiny(recogniser, data__scans=str(tmp_path))
+    assert caught.value.code == "scans-of-another-model"
+    monkeypatch.setattr(spectral_parts, "load_face_model", lambda name: SimpleNamespace(identity_size=100))
+    with pytest.raises(UsageError, match="face_model is a flame2020 with 100"):
+        spectral_parts.model_of_pictures(tiny_settings(recogniser, "paper", data__scans=str(tmp_path)))
 
 
 def test_landmarks_are_those_of_the_posed_head(method, batch):

@@ -138,9 +138,7 @@ def scan_figures(method: SpectralTraining, people: Iterable[CodedPerson]) -> dic
         vertices = head[0].double().cpu().numpy()
         for protocol, rows in errors.items():
             metrical = protocol == "metrical"
-            rows.append(
-                scan_error(vertices, triangles, landmarks, person.scan, person.landmarks68, metrical=metrical)
-            )
+            rows.append(scan_error(vertices, triangles, landmarks, person.scan, person.landmarks68, metrical=metrical))
     figures = {}
     for protocol, rows in errors.items():
         summary = pooled(rows)

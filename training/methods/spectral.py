@@ -22,6 +22,12 @@ from backend.face_models import load_face_model
 from backend.face_models.differentiable import differentiable_model
 from backend.identity_crop import FACE_SIZE, face_crop, five_of_68, similarity
 from backend.methods.eye_motion import project, rotation_matrix
+from backend.methods.spectral import IdentitySureness
+from backend.methods.spectral_network import (
+    SpectralCodes,
+    SpectralNetwork,
+    weakly_projected,
+)
 from backend.networks.identity_encoder import FROZEN_STAGES
 from training.data.batches import SyntheticBatches
 from training.data.mirroring import Mirror
@@ -36,11 +42,6 @@ from training.losses.vertices import RegionWeighting, vertex_loss
 from training.methods.base import Batch, Outputs, TrainingMethod
 from training.methods.eye_motion import SKIN_CLASSES, RenderingSettings, load_embedding, resized
 from training.methods.mesh_autoencoder import SHIPPED as SHIPPED_AUTOENCODER
-from backend.methods.spectral_network import (
-    SpectralCodes,
-    SpectralNetwork,
-    weakly_projected,
-)
 from training.methods.spectral_parts import (
     check_people_are_seen_often,
     check_truth_is_not_needed,
@@ -463,12 +464,14 @@ class SpectralTraining(TrainingMethod):
         return np.vstack([np.hstack(row) for row in zip(*columns, strict=True)])
 
     def exported(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        sureness = {
-            "sureness.identity_gain": self.identity_gain,
-            "sureness.identity_deviation": self.identity_deviation,
-        }
-        facts = {"network": self.network.facts(), "key_names": list(self.model.expression_names)}
-        return self.network.state_dict() | sureness, facts
+        """What says who is shown. A second encoder was there for the picture's terms and is left out."""
+        sureness = IdentitySureness(self.identity_gain, self.identity_deviation)
+        state, facts = self.network.state_dict(), self.network.facts()
+        if self.network.encoders == 2:
+            state = {name: value for name, value in state.items() if not name.startswith("second.")}
+            nothing_else = dict.fromkeys(facts["split"], 0)
+            facts |= {"encoders": 1, "split": nothing_else | {"identity": facts["split"]["identity"]}}
+        return state | sureness.state(), {"network": facts, "key_names": list(self.model.expression_names)}
 
 
 def chosen_by_person(person: Tensor) -> Tensor:

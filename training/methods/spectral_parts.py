@@ -16,13 +16,13 @@ from backend.face_models.flame import FLAME_2020
 from backend.face_models.linearised import names_a_file
 from backend.face_models.morphable_model import MorphableModel
 from backend.identity_crop import FACE_SIZE, five_of_68, similarity
+from backend.methods.spectral_network import SpectralNetwork, SpectralSplit, fitted_camera
 from backend.networks.mesh_autoencoder import MeshAutoencoder
 from backend.weights import load_weights
 from training.data.mica_layout import IDENTITY
 from training.data.pictures import shown_model
 from training.losses.vertices import WEIGHTINGS, vertex_weights
 from training.methods.mesh_autoencoder import trained_autoencoder
-from backend.methods.spectral_network import SpectralNetwork, SpectralSplit, fitted_camera
 
 if TYPE_CHECKING:
     from training.methods.spectral import SpectralSettings

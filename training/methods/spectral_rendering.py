@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from backend.methods.spectral_network import weakly_projected
 from backend.rendering.interpolation import barycentric_interpolate
 from backend.rendering.rasterizer import Fragments, rasterize_screen
 from backend.rendering.shading import harmonic_basis, linear_to_srgb, vertex_normals
-from backend.methods.spectral_network import weakly_projected
 
 DARKEST = 1e-4
 """Linear light below which the sRGB curve is not followed."""
