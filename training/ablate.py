@@ -1,8 +1,9 @@
 """Trains the short runs that a method's tables are made from: `python3 -m training ablate METHOD`.
 
 `training/configs/<method>/ablations.yaml` lists them: a preset, overrides for all of them, seeds, and for each run its
-name with overrides of its own. Each leaves one small file, `training/ablations/<method>/<name>-seed<N>.json`, from
-which `evaluate METHOD --table ...` prints. What has such a file is not trained again, unless its settings have changed.
+name with overrides of its own; those named in `one_seed` are trained with the first seed alone. Each leaves one small
+file, `training/ablations/<method>/<name>-seed<N>.json`, from which `evaluate METHOD --table ...` prints. What has such
+a file is not trained again, unless its settings have changed.
 """
 
 import argparse
@@ -118,10 +119,11 @@ def ablations(method: str, only: str | None = None) -> list[Ablation]:
     if only is not None and only not in named:
         raise unknown("ablation", only, named, f"of {method}")
     shared = without_sections(nested(listed.get("overrides") or {}))
+    seeds = listed.get("seeds", [0])
     return [
         Ablation(name, seed, listed["preset"], {**shared, **without_sections(nested(own or {}))})
         for name, own in named.items()
-        for seed in listed.get("seeds", [0])
+        for seed in (seeds[:1] if name in listed.get("one_seed", ()) else seeds)
         if only in (None, name)
     ]
 

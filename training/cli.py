@@ -25,7 +25,9 @@ COMMANDS = {
     ("evaluate", "shape-keys"): ("training.evaluation.shape_keys", "symmetry, lids and lips of a face model's keys"),
     ("evaluate", "landmarks"): ("training.evaluation.landmarks", "landmarks of the mesh against detections"),
     ("evaluate", "identity"): ("training.evaluation.identity", "whether people are told apart"),
+    ("evaluate", "likeness"): ("training.evaluation.likeness", "whether reconstructed heads look like the people"),
     ("evaluate", "eye-motion"): ("training.evaluation.eye_motion", "the tables of Eye Motion"),
+    ("evaluate", "spectral"): ("training.evaluation.spectral", "the tables of the spectral method"),
     ("evaluate", "eye-motion-faces"): (
         "training.evaluation.eye_motion_faces",
         "test faces and their heads",

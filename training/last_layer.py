@@ -14,6 +14,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -148,6 +149,12 @@ def features_of(
         yield features.float().clone(), people
 
 
+def numbered_from(first: int, features: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same with higher numbers of people, so that those of several folders are not taken for one another."""
+    for row, persons in features:
+        yield row, persons + first
+
+
 def learn(network: IResNet, features: Iterable[tuple[Tensor, Tensor]], people: int, shrinkage: float) -> None:
     """Looks at all pictures once and gives the network its new last layer.
 
@@ -193,7 +200,9 @@ def main(arguments: list[str]) -> int:
     """`python3 -m training learn-last-layer`."""
     parser = argparse.ArgumentParser(prog="python3 -m training learn-last-layer", description=__doc__)
     parser.add_argument("--weights", default=SHIPPED, metavar="FILE", help=f"of {METHOD}; default {SHIPPED}")
-    parser.add_argument("--shards", type=Path, required=True, metavar="FOLDER", help="of synthetic people")
+    parser.add_argument(
+        "--shards", type=Path, required=True, nargs="+", metavar="FOLDER", help="of synthetic people, others in each"
+    )
     parser.add_argument("--size", type=int, default=128, help="side of the pictures in the shards, pixels")
     parser.add_argument("--shrinkage", type=float, default=SHRINKAGE, help="0 to 1, see the code")
     parser.add_argument("--mirrored", action="store_true", help="look at mirrored pictures too, see the docs")
@@ -209,18 +218,22 @@ def main(arguments: list[str]) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     weights, network = load_weights(options.weights, METHOD), read_embedding(options.weights)
-    data = SyntheticBatches(options.shards, options.size, BATCH)
-    data.setup()
-    in_order = [Batches(part, BATCH, shuffled=False, vary=False) for part in (data.training, data.validation)]
-    held_out = list(features_of(network, in_order[1]))
+    learnt_from, held_out, people = [], [], 0
+    for folder in options.shards:
+        data = SyntheticBatches(folder, options.size, BATCH)
+        data.setup()
+        in_order = [Batches(part, BATCH, shuffled=False, vary=False) for part in (data.training, data.validation)]
+        learnt_from.append(numbered_from(people, features_of(network, in_order[0], mirrored=options.mirrored)))
+        held_out += numbered_from(people, features_of(network, in_order[1]))
+        people += int(data.validation.folder.persons.max()) + 1
     before = figures(network, held_out)
     about = {
         "shrinkage": options.shrinkage,
         "mirrored": options.mirrored,
-        "shards": options.shards.name,
+        "shards": " and ".join(folder.name for folder in options.shards),
         "commit": commit(),
     }
-    learn(network, features_of(network, in_order[0], mirrored=options.mirrored), data.people, options.shrinkage)
+    learn(network, chain.from_iterable(learnt_from), people, options.shrinkage)
     save(network, weights, options.output, before, figures(network, held_out), about)
     print(options.output)
     return 0

@@ -5,6 +5,8 @@ with expressions, some with eyes shut, and reconstructed from the pictures. The 
 of the true neutral by the protocol of `now.py`, over the head's outer skin. The reconstruction is told the focal
 length, as a photograph's EXIF would tell it; --unknown-focal adds rows without.
 
+With --methods it is of several methods, each network by itself and with the fit (`method_shapes.py`).
+
 With --face-model NAME it is another question: how much that model and the open head can express of each other's people
 (`expressiveness.py`).
 """
@@ -46,6 +48,7 @@ MAKEHUMAN_MEAN, OWN_MEAN = "MakeHuman's mean", "own mean"
 ONE, THREE, FLOOR = "one photograph", "three photographs", "basis fitted to the scan"
 ONE_UNKNOWN, THREE_UNKNOWN = "one, focal length unknown", "three, focal length unknown"
 TARGETS = {OWN_MEAN: (MAKEHUMAN_MEAN, 0.12), ONE: (OWN_MEAN, 0.05), THREE: (OWN_MEAN, 0.10)}
+ICT_FILE = "face_models/ict_facekit.npz"
 FRONT = YAWS_DEGREES.index(0)
 SCAN_NOISE_M = 0.0003
 INDEPENDENT_POINTS = 1500  # neighbouring scan points say the same
@@ -178,6 +181,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--method", choices=METHODS, default=DEFAULT_METHOD, help="with --face-model: of the photographs"
     )
+    parser.add_argument(
+        "--methods", choices=METHODS, nargs="+", metavar="NAME", help="compare these: " + ", ".join(METHODS)
+    )
     parser.add_argument("--metrical", action="store_true", help="keep the heads' own scale")
     parser.add_argument("--unknown-focal", action="store_true", help="also without telling the focal length")
     parser.add_argument("--only-means", action="store_true", help="leave the reconstructions out")
@@ -188,7 +194,9 @@ def main(arguments: list[str]) -> int:
     if options.face_model:
         return _main_of_face_model(options)
     options.people = options.people or 24
-    path = data_folder(options.data, "face_models/ict_facekit.npz") / "face_models/ict_facekit.npz"
+    if options.methods:
+        return _main_of_methods(options)
+    path = data_folder(options.data, ICT_FILE) / ICT_FILE
     reconstruct = None
     if not options.only_means:
         from backend.pipeline import fit_photographs as reconstruct
@@ -208,6 +216,16 @@ def main(arguments: list[str]) -> int:
         people = {name: [float(np.median(e.distances_mm)) for e in rows] for name, rows in errors.items()}
         record = {"rows": {name: asdict(found) for name, found in summaries.items()}, "median_by_person": people}
         options.json.write_text(json.dumps(record | {"protocol": kind}, indent=1), "utf-8")
+    return 0
+
+
+def _main_of_methods(options: argparse.Namespace) -> int:
+    from training.evaluation import method_shapes
+
+    text, figures = method_shapes.shape_table(options.methods, options.people, options.data, metrical=options.metrical)
+    print(text)
+    if options.json:
+        options.json.write_text(json.dumps({"rows": figures}, indent=1), "utf-8")
     return 0
 
 

@@ -28,7 +28,7 @@ from training.errors import TrainingError
 from training.evaluation.data_folder import data_folder
 from training.evaluation.ict_people import subjects
 from training.evaluation.now import ScanError, pooled, scan_error
-from training.evaluation.shape import FRONT, skin_triangles
+from training.evaluation.shape import FRONT, ICT_FILE, skin_triangles
 
 if TYPE_CHECKING:
     from training.methods.spectral import SpectralTraining
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BATCHES = 30
-SCANNED_PEOPLE = 40
+SCANNED_PEOPLE = 24
 ICT_PEOPLE = 24
-ICT_FILE = "face_models/ict_facekit.npz"
 
 
 @dataclass(frozen=True)
