@@ -13,6 +13,8 @@ import backend
 from backend.code_measurement import CodeMeasurement
 from backend.detection import find_face
 from backend.errors import UsageError
+from backend.identity_crop import identity_crop, network_input
+from backend.landmarks68 import landmarks68_from_478
 from backend.methods.method import Codes
 from backend.methods.spectral import IdentitySureness, Spectral, coded_identity
 from backend.methods.spectral_network import SpectralNetwork, SpectralSplit
@@ -37,7 +39,7 @@ def face(astronaut):
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    recogniser = IResNet((1, 1, 1, 1), widths=(4, 4, 8, 8), embedding_size=16)
+    recogniser = IResNet((1, 1, 1, 1), width=4, embedding=16)
     network = SpectralNetwork(SPLIT, recogniser, width=12).eval()
     torch.nn.init.normal_(network.identity_encoder.mapping.output.weight)
     return network
@@ -55,13 +57,10 @@ def method(network):
 
 def test_the_identity_is_the_networks_and_all_else_eye_motions(method, astronaut, face):
     codes = method.codes(astronaut, face)
-    said = method.network.identity_encoder  # the same picture, looked at here
     assert codes.measurement.keys == KEYS and codes.albedo.shape == (40,)
-    from backend.identity_crop import identity_crop, network_input
-    from backend.landmarks68 import landmarks68_from_478
-
     with torch.no_grad():
-        own = said(network_input(identity_crop(astronaut, landmarks68_from_478(face.points))[None]))[0]
+        crop = identity_crop(astronaut, landmarks68_from_478(face.points))
+        own = method.network.identity_encoder(network_input(crop[None]))[0]
     assert np.allclose(codes.measurement.identity, (own * torch.linspace(0, 1, 96)).numpy(), atol=1e-5)
     assert own.std() > 0.1
 
@@ -82,10 +81,8 @@ def test_a_turned_and_smaller_photograph_shows_the_same_person(method, astronaut
 
 
 def test_of_a_network_with_one_encoder_the_identity_is_taken(astronaut, face):
-    from backend.landmarks68 import landmarks68_from_478
-
     torch.manual_seed(0)
-    recogniser = IResNet((1, 1, 1, 1), widths=(4, 4, 8, 8), embedding_size=16)
+    recogniser = IResNet((1, 1, 1, 1), width=4, embedding=16)
     network = SpectralNetwork(SpectralSplit(identity=7), recogniser, width=12).eval()
     assert coded_identity(network, astronaut, landmarks68_from_478(face.points)).shape == (7,)
 
