@@ -6,6 +6,11 @@ LEAST_SQUARE = 1e-6
 """Under the root, whose derivative is infinite at 0."""
 
 
+def colour_distance(rendered: Tensor, image: Tensor) -> Tensor:
+    """How far two pictures' colours are apart, pixel by pixel: (..., 3, H, W) sRGB in [0, 1] to (..., H, W)."""
+    return ((rendered - image).square().sum(-3) + LEAST_SQUARE).sqrt()
+
+
 def photo_loss(rendered: Tensor, image: Tensor, mask: Tensor) -> Tensor:
     """The mean colour distance over the masked pixels (Deng et al. 2019, equation 1; weight 1.8 in Eye Motion).
 
@@ -16,5 +21,4 @@ def photo_loss(rendered: Tensor, image: Tensor, mask: Tensor) -> Tensor:
     Returns:
         () float: the sum of masked distances over the sum of the mask; 0 where the mask is empty.
     """
-    distance = ((rendered - image).square().sum(1) + LEAST_SQUARE).sqrt()
-    return (distance * mask).sum() / mask.sum().clamp(min=1.0)
+    return (colour_distance(rendered, image) * mask).sum() / mask.sum().clamp(min=1.0)
