@@ -2,7 +2,6 @@
 
 import math
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -27,37 +26,9 @@ def a_face(seed=0, count=101, dtype=torch.float64):
     return random(seed, 1, count, 3, dtype=dtype) * torch.tensor([45.0, 45.0, 20.0], dtype=dtype)
 
 
-def parsing_with_an_eye(size=60):
-    labels = np.zeros((size, size), np.uint8)
-    labels[5:55, 10:50] = 1
-    labels[20:24, 20:28] = 4
-    labels[30:32, 48:50] = 6  # at the border of the face
-    return labels
-
-
-@pytest.mark.parametrize("dilation", [10, 20, 7])
-def test_the_weight_map_is_the_dilation_of_the_features_inside_the_face(dilation):
-    labels = parsing_with_an_eye()
-    dilated = cv2.dilate((labels > 1).astype(np.uint8), np.ones((dilation, dilation), np.uint8))
-    wanted = np.where(labels == 0, 32.0, np.where(dilated > 0, 254.0, 128.0))
-    found = deep_fusion.weight_map(torch.from_numpy(labels)[None, None], dilation)
-    assert found.shape == (1, 1, 60, 60) and np.array_equal(found[0, 0].numpy(), wanted)
-
-
-def test_the_weight_map_dilates_by_20_pixels_of_224():
-    labels = torch.from_numpy(parsing_with_an_eye(112))
-    assert torch.equal(deep_fusion.weight_map(labels), deep_fusion.weight_map(labels, 10))
-
-
-def test_the_left_view_has_the_weights_of_the_others():
-    labels = torch.from_numpy(parsing_with_an_eye()).expand(1, 3, 60, 60)
-    left, front, right = deep_fusion.weight_map(labels)[0]
-    assert torch.equal(left, front) and torch.equal(left, right) and left.max() == 254
-
-
 def test_the_photo_loss_is_equation_2():
     rendered, image = random(0, 2, 3, 3, 4, 5).sigmoid(), random(1, 2, 3, 3, 4, 5).sigmoid()
-    weights = deep_fusion.weight_map((random(2, 2, 3, 4, 5) > 0).long() * 2, 1)
+    weights = torch.where(random(2, 2, 3, 4, 5) > 0, 254, 32).to(torch.uint8)
     coverage = random(3, 2, 3, 4, 5).sigmoid()
     by_hand = []
     for b in range(2):

@@ -19,10 +19,6 @@ from training.losses.landmark import REFERENCE_SIZE
 from training.losses.photometric import colour_distance
 from training.losses.supervised import mean_over_known
 
-FEATURES, SKIN, BACKGROUND = 254.0, 128.0, 32.0
-"""Weights of brows, eyes, nose and mouth, of the rest of the face, and of everything else, over 255."""
-DILATION = 20
-"""Side of the square that features are dilated with, pixels of a crop of 224. The published code has 10."""
 LandmarkWeighting = Literal["published", "paper"]
 STRESSED: dict[str, tuple[int, ...]] = {
     "published": (*range(28, 31), *range(36, 48), *range(60, 68)),
@@ -35,34 +31,12 @@ LEAST_SQUARE = 1e-8
 """Of a distance in pixels, before its root is taken: the root of 0 has no derivative."""
 
 
-def weight_map(labels: Tensor, dilation: int | None = None) -> Tensor:
-    """How much each pixel of a photograph counts (section 4.1).
-
-    Args:
-        labels: (..., H, W) int, ten parsing classes: 0 background, 1 skin, above it features.
-        dilation: side of the square that features are dilated with, pixels; None for `DILATION` at the picture's size.
-            It does not grow into the background.
-
-    Returns:
-        (..., H, W) float32: `FEATURES`, `SKIN` or `BACKGROUND`.
-    """
-    if dilation is None:
-        dilation = max(1, round(DILATION * labels.shape[-1] / REFERENCE_SIZE))
-    features = (labels > 1).float().reshape(-1, 1, *labels.shape[-2:])
-    before, after = dilation // 2, dilation - 1 - dilation // 2  # OpenCV's anchor of an even square
-    features = functional.pad(features, (before, after, before, after))
-    across = functional.max_pool2d(features, (1, dilation), stride=1)
-    features = functional.max_pool2d(across, (dilation, 1), stride=1).reshape(labels.shape)
-    weights = torch.where(features > 0, FEATURES, SKIN)
-    return torch.where(labels == 0, BACKGROUND, weights)
-
-
 def photo_loss(rendered: Tensor, image: Tensor, weights: Tensor, coverage: Tensor, present: Tensor) -> Tensor:
     """The weighted mean colour distance where a face was rendered (equation 2), each picture for itself.
 
     Args:
         rendered, image: (B, N, 3, H, W) float sRGB in [0, 1].
-        weights: (B, N, H, W) float, 0 to 255, see `weight_map`.
+        weights: (B, N, H, W), 0 to 255, see `backend.face_parsing.weight_map`.
         coverage: (B, N, H, W) float in [0, 1], how much of a pixel the render covers. It chooses the pixels and has no
             gradient: a face must not gain by becoming smaller.
         present: (B, N) bool, which views there are.
