@@ -116,17 +116,38 @@ def open_folder(folder: Path, kind: str = "photographs") -> PhotographFolder:
     folder = Path(folder)
     if kind not in KINDS:
         raise UsageError("no-such-kind", f"There is no kind of folder '{kind}'. There are: {', '.join(KINDS)}.")
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise UsageError("no-such-folder", f"The folder {folder} {what}. Name the folder of the pictures.")
+    existing_folder(folder, "the pictures")
     layout = KINDS[kind]
     items = layout.items(folder)
     if not items:
-        raise UsageError(
-            "wrong-data-folder",
-            f"{folder} is not laid out as {layout.what}. Expected:\n{layout.tree}\nFound:\n{_tree(folder)}",
-        )
+        raise wrong_folder(folder, f"{folder} is not laid out as {layout.what}.", layout.tree)
     return PhotographFolder(kind, folder, items)
+
+
+def existing_folder(folder: Path, whose: str) -> Path:
+    """The folder, where there is one; `whose` says what it is of: "the pictures".
+
+    Raises:
+        UsageError: "no-such-folder".
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise UsageError("no-such-folder", f"The folder {folder} {what}. Name the folder of {whose}.")
+    return folder
+
+
+def wrong_folder(folder: Path, sentence: str, tree: str, found: str | None = None) -> UsageError:
+    """An error to raise, "wrong-data-folder": a folder that is laid out in another way than a set's maker has it.
+
+    Args:
+        folder: as the person gave it.
+        sentence: what is wrong with it.
+        tree: what was expected.
+        found: what is there; None for the first entries of the folder.
+    """
+    there = first_entries(folder) if found is None else found
+    return UsageError("wrong-data-folder", f"{sentence} Expected:\n{tree}\nFound:\n{there}")
 
 
 def _plain(folder: Path) -> list[Item]:
@@ -235,7 +256,7 @@ def _named(folder: Path, paths: list[Path]) -> list[Item]:
     ]
 
 
-def _tree(folder: Path, most: int = 8) -> str:
+def first_entries(folder: Path, most: int = 8) -> str:
     """The first entries of a folder, for a message."""
     entries = sorted(folder.iterdir())
     lines = [f"    {path.name}{'/' if path.is_dir() else ''}" for path in entries[:most]]

@@ -18,7 +18,7 @@ import numpy as np
 from backend.errors import LifemaskError, UsageError
 from backend.photographs import load_photograph
 from training.data.folders import MICA_PICTURES as PICTURES
-from training.data.folders import SUFFIXES
+from training.data.folders import SUFFIXES, existing_folder, wrong_folder
 from training.data.mesh_files import read_mesh
 from training.suggestions import unknown
 
@@ -180,18 +180,14 @@ def open_mica(root: Path, name: str, pictures_per_item: int = 2) -> MicaFolder:
         UsageError: "unknown-set", "no-such-folder"; "wrong-data-folder", which shows the tree that was expected and
             what is there; "no-actors", which says what the first of them lacks.
     """
-    name, root = name.upper(), Path(root)
+    name = name.upper()
     if name not in SETS:
         raise unknown("set", name, SETS, "of MICA's")
-    if not root.is_dir():
-        raise UsageError("no-such-folder", f"The folder {root} does not exist. Name the folder of the set {name}.")
+    root = existing_folder(root, f"the set {name}")
     folder = next((path for path in (root / name, root) if (path / PARAMETERS).is_dir()), None)
     if folder is None or not _actors(folder / PARAMETERS):
-        raise UsageError(
-            "wrong-data-folder",
-            f"{root} has no {SETS[name].title} as MICA lays it out. Expected:\n{TREE.format(name=name)}\n"
-            f"Found:\n{_found(root, name)}",
-        )
+        sentence = f"{root} has no {SETS[name].title} as MICA lays it out."
+        raise wrong_folder(root, sentence, TREE.format(name=name), _found(root, name))
     actors, left_out = [], {}
     for actor in _actors(folder / PARAMETERS):
         found = Actor(
@@ -225,9 +221,7 @@ def open_sets(root: Path, pictures_per_item: int = 2) -> list[MicaFolder]:
     Raises:
         UsageError: as `open_mica`; "no-scans", which shows the tree that was expected and what is there.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise UsageError("no-such-folder", f"The folder {root} does not exist. Name the folder of MICA's sets.")
+    root = existing_folder(root, "MICA's sets")
     names = [name for name in SETS if name == root.name.upper() or (root / name).is_dir()]
     if not names:
         *others, last = SETS

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from backend.errors import UsageError
-from training.data.folders import NOW_CHALLENGES, NOW_TREE
+from training.data.folders import NOW_CHALLENGES, NOW_TREE, existing_folder, wrong_folder
 from training.data.mesh_files import write_obj
 
 LISTS = {"validation": "imagepathsvalidation.txt", "test": "imagepathstest.txt"}
@@ -81,18 +81,12 @@ def open_now(root: Path, images: str | Path | None = None) -> NowFolder:
         UsageError: "no-such-folder", "wrong-data-folder" with the tree that was expected and what is there,
             "bad-image-list".
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise UsageError("no-such-folder", f"The folder {root} does not exist. Name the folder of the NoW challenge.")
+    root = existing_folder(root, "the NoW challenge")
     names = list(LISTS.values()) if images is None else [LISTS.get(str(images), str(images))]
     places = [place / name for name in names for place in (root, *_releases(root))]
     found = next((place for place in (*places, Path(names[0])) if place.is_file()), None)
     if found is None:
-        raise UsageError(
-            "wrong-data-folder",
-            f"{root} has no list of photographs ({' or '.join(names)}). Expected:\n{NOW_TREE}\n"
-            f"Found:\n{_entries(root)}",
-        )
+        raise wrong_folder(root, f"{root} has no list of photographs ({' or '.join(names)}).", NOW_TREE)
     scans, landmarks = {}, {}
     photographs = read_image_list(found)
     for subject in dict.fromkeys(photograph.subject for photograph in photographs):
@@ -224,12 +218,3 @@ def _text(path: Path, code: str) -> str:
 
 def _releases(root: Path) -> tuple[Path, ...]:
     return root / "NoW_Dataset/final_release_version", root / "final_release_version"
-
-
-def _entries(folder: Path, most: int = 8) -> str:
-    """The first entries of a folder, for a message."""
-    entries = sorted(folder.iterdir())
-    lines = [f"    {path.name}{'/' if path.is_dir() else ''}" for path in entries[:most]]
-    if len(entries) > most:
-        lines.append(f"    ... and {len(entries) - most} more")
-    return "\n".join([f"  {folder}/", *(lines or ["    (nothing)"])])
