@@ -177,16 +177,13 @@ def bosphorus(root: Path, subject="bs000", names=NAMES, left_shows=1.0, angles=(
     x, y = np.meshgrid(np.arange(-50.0, 51, 2), np.arange(-60.0, 61, 2))
     grid = np.stack([x, y, 40 - (x**2 + y**2) / 100], axis=2)
     grid[:5] = -1e9
-    for code, degrees in (
-        ("N_N", 0.0),
-        *((f"YR_{side}{angle}", angle if side == "L" else -angle) for side, angle in angles),
-    ):
+    views = {"N_N": 0.0} | {f"YR_{side}{angle}": angle if side == "L" else -angle for side, angle in angles}
+    for code, degrees in views.items():
         # positive yaw shows the subject's left side: the face turns towards the picture's left
         turn = Rotation.from_euler("y", -left_shows * degrees, degrees=True).as_matrix()
         moved = PLACES @ turn.T + [3, 5, 100]
-        seen = {n: p for n, p in zip(names, moved, strict=True) if degrees == 0 or (turn @ [0, 0, 1])[0] * p[0] > -400}
         picture(folder / f"{subject}_{code}_0.png", 10)
-        write_lm3(folder / f"{subject}_{code}_0.lm3", seen)
+        write_lm3(folder / f"{subject}_{code}_0.lm3", dict(zip(names, moved, strict=True)))
         if not degrees:
             write_bnt(folder / f"{subject}_{code}_0.bnt", np.where(grid > -1e8, grid + [3, 5, 100], grid))
     return folder
