@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn import functional
 
 from backend.networks.iresnet import BLOCKS, IResNet, PreNormalisedBlock, iresnet
-from backend.networks.resnet import Bottleneck, ResNet, resnet50
+from backend.networks.resnet import BasicBlock, Bottleneck, ResNet, resnet18, resnet50
 
-TORCHVISION_PARAMETERS = 25_557_032
-"""Of ResNet-50 with 1000 outputs."""
+TORCHVISION_PARAMETERS = {18: 11_689_512, 50: 25_557_032}
+"""Of ResNets with 1000 outputs; `test_bisenet.py` has the names in a file of ResNet-18."""
 INSIGHTFACE_PARAMETERS = {18: 24_025_600, 34: 34_139_328, 50: 43_590_848, 100: 65_156_160}
 
 
@@ -80,8 +80,10 @@ def test_resnet50_takes_the_state_dict_of_torchvision():
     assert loads_whole(resnet50(), torchvision_resnet50())
 
 
-def test_resnet50_has_25_6_million_parameters():
-    assert parameters(resnet50()) == TORCHVISION_PARAMETERS
+@pytest.mark.parametrize(("network", "depth"), [(resnet18, 18), (resnet50, 50)])
+def test_resnets_have_the_parameters_of_torchvision(network, depth: int):
+    with torch.device("meta"):
+        assert parameters(network()) == TORCHVISION_PARAMETERS[depth]
 
 
 def test_half_the_width_has_a_quarter_of_the_parameters():
@@ -116,6 +118,36 @@ def test_a_bottleneck_computes_its_definition_with_the_stride_in_the_middle():
     by_hand = normalised(functional.conv2d(by_hand, block.conv3.weight), block.bn3)
     way_round = normalised(functional.conv2d(image, block.downsample[0].weight, stride=2), block.downsample[1])
     torch.testing.assert_close(block(image.clone()), functional.relu(by_hand + way_round), atol=1e-5, rtol=1e-4)
+
+
+def test_a_basic_block_computes_its_definition_with_the_stride_at_the_start():
+    torch.manual_seed(0)
+    block, image = BasicBlock(4, 6, stride=2).eval(), torch.randn(2, 4, 9, 9)
+    scale = 1 / (1 + block.bn1.eps) ** 0.5  # a fresh normalisation that is not training
+    features = functional.relu(functional.conv2d(image, block.conv1.weight, stride=2, padding=1) * scale)
+    by_hand = functional.conv2d(features, block.conv2.weight, padding=1) * scale
+    way_round = functional.conv2d(image, block.downsample[0].weight, stride=2) * scale
+    torch.testing.assert_close(block(image), functional.relu(by_hand + way_round), atol=1e-5, rtol=1e-4)
+
+
+def test_another_stem_takes_the_place_of_the_first_convolution():
+    network = ResNet((1, 1), 4, 3, inputs=2, stem=lambda inputs, width: nn.Conv2d(inputs, width, 2, 2)).eval()
+    assert {name for name in network.state_dict() if "layer" not in name and "fc" not in name} == {
+        "stem.weight",
+        "stem.bias",
+    }
+    image = torch.randn(1, 2, 16, 16)
+    with torch.no_grad():
+        pooled = functional.max_pool2d(network.stem(image), 3, 2, 1)
+        torch.testing.assert_close(network.feature_maps(image)[0], network.layer1(pooled))
+
+
+@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
+def test_blocks_that_start_as_identities_pass_on_what_they_get(block):
+    network, features = ResNet((2,), 4, None, block=block).eval(), torch.rand(1, 4 * block.expansion, 5, 5)
+    network.start_as_identities()
+    with torch.no_grad():
+        assert torch.equal(network.layer1[1](features), features)
 
 
 @pytest.mark.parametrize("size", [32, 100, 128, 244])
