@@ -4,12 +4,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from backend.face_parsing import PARSING_CLASSES as PARSING_CLASSES
 from backend.rendering.camera import Camera
 
-PARSING_CLASSES = (
-    "background", "skin", "left_brow", "right_brow", "left_eye", "right_eye", "nose", "mouth", "upper_lip", "lower_lip",
-)  # fmt: skip
-"""The ten classes of DF-MVR (Zhao et al., ICME 2025), in the order of their labels. Left is the subject's."""
 EYE_STATES = ("open", "half", "shut", "squint", "wide")
 """What one eye does; a wink is one eye shut and the other not."""
 SIDES = ("left", "right")
