@@ -95,6 +95,15 @@ def test_an_offset_is_found_by_icp_and_what_is_left_is_the_noise():
     assert np.allclose(1000 * found.alignment.apply(np.zeros((1, 3))), [2, -1, 3], atol=0.1)
 
 
+def test_the_pose_of_the_prediction_does_not_matter():
+    vertices, triangles, landmarks = bumpy_face()
+    scan = scan_of(vertices * [1, 1, 1.2], triangles, landmarks)
+    straight = face_error(vertices / 1000, triangles, landmarks / 1000, scan)
+    turn = Rotation.from_euler("xyz", [70, 20, -110], degrees=True).as_matrix()
+    turned = face_error(vertices @ turn.T / 1000 + 0.3, triangles, landmarks @ turn.T / 1000 + 0.3, scan)
+    assert straight.rmse_mm > 0.3 and turned.rmse_mm == pytest.approx(straight.rmse_mm, rel=1e-3)
+
+
 def test_the_root_mean_square_is_no_mean():
     error = FaceError(np.array([0.0, 0, 0, 4.0]), np.array([0.0, 0, 0, 5.0]), np.ones(4, bool), None)
     assert error.rmse_mm == 2 and error.mean_mm == 1.25
