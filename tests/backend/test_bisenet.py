@@ -131,6 +131,24 @@ def test_fusion_adds_as_much_of_each_channel_again_as_the_picture_says():
         torch.testing.assert_close(module(spatial, context), features * (1 + attention))
 
 
+def enlarged(features: torch.Tensor, side: int, **how) -> torch.Tensor:
+    return nn.functional.interpolate(features, (side, side), **how)
+
+
+def test_context_goes_up_from_the_whole_picture_to_an_eighth_and_each_head_sees_its_own():
+    network, image = tiny(), pictures(1, 70, 70)
+    path = network.cp
+    with torch.no_grad():
+        _, eighth, sixteenth, last = path.resnet.feature_maps(image)
+        assert [maps.shape[-1] for maps in (eighth, sixteenth, last)] == [9, 5, 3]
+        whole = path.conv_avg(last.mean(dim=(2, 3), keepdim=True))
+        at16 = path.conv_head32(enlarged(path.arm32(last) + whole, 5))
+        at8 = path.conv_head16(enlarged(path.arm16(sixteenth) + at16, 9))
+        seen = (network.conv_out(network.ffm(eighth, at8)), network.conv_out16(at8), network.conv_out32(at16))
+        for found, logits in zip(network.all_heads(image), seen, strict=True):
+            torch.testing.assert_close(found, enlarged(logits, 70, mode="bilinear", align_corners=True))
+
+
 def test_all_weights_learn_from_the_three_heads():
     network = tiny().train()
     sum(head.square().mean() for head in network.all_heads(pictures())).backward()
