@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from backend import environment
 
@@ -43,47 +44,60 @@ def blender_python() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def prepared_flame(tmp_path_factory) -> Path:
+def prepared_flame(shared_folder) -> Path:
     """A head in FLAME's format, prepared: eyeballs of their own, joints, no texture coordinates."""
     from backend.face_models.flame import flame_arrays
     from tests.stand_in_heads import write_flame_head
 
-    folder = tmp_path_factory.mktemp("flame")
-    return _prepared(flame_arrays(write_flame_head(folder / "generic_model.pkl")), folder)
+    return _prepared(
+        shared_folder / "flame", lambda folder: flame_arrays(write_flame_head(folder / "generic_model.pkl"))
+    )
 
 
 @pytest.fixture(scope="session")
-def prepared_bfm(tmp_path_factory) -> Path:
+def prepared_bfm(shared_folder) -> Path:
     """A face in the Basel Face Model's format, prepared: one surface, lids and eyes grown together."""
     from backend.face_models.bfm import bfm_arrays
     from tests.stand_in_heads import write_bfm_head
 
-    folder = tmp_path_factory.mktemp("bfm")
-    return _prepared(bfm_arrays(write_bfm_head(folder / "BFM_model_front.mat")), folder)
+    return _prepared(shared_folder / "bfm", lambda folder: bfm_arrays(write_bfm_head(folder / "BFM_model_front.mat")))
 
 
 @pytest.fixture(scope="session")
-def prepared_gnm(tmp_path_factory) -> Path:
+def prepared_gnm(shared_folder) -> Path:
     """A head in GNM Head's format, prepared: sunk irises under clear shells, teeth grown together with their gums."""
     from backend.face_models.gnm import gnm_arrays
     from tests.gnm_heads import write_gnm_head
 
-    folder = tmp_path_factory.mktemp("gnm")
-    return _prepared(gnm_arrays(write_gnm_head(folder / "gnm_head.npz", modes=GNM_MODES)), folder)
+    return _prepared(
+        shared_folder / "gnm", lambda folder: gnm_arrays(write_gnm_head(folder / "gnm_head.npz", modes=GNM_MODES))
+    )
 
 
 @pytest.fixture(scope="session")
-def prepared_ict(tmp_path_factory, data_folder) -> Path:
+def prepared_ict(shared_folder, data_folder) -> Path:
     """ICT-FaceKit, the real one, prepared: shape keys of its own, eyeballs that are no balls."""
     from backend.face_models.ict_files import ict_arrays
 
-    return _prepared(ict_arrays(data_folder / "face_models/ict_facekit.npz"), tmp_path_factory.mktemp("ict"))
+    return _prepared(shared_folder / "ict", lambda _: ict_arrays(data_folder / "face_models/ict_facekit.npz"))
 
 
-def _prepared(arrays, folder: Path) -> Path:
-    """The file of a prepared model."""
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory) -> Path:
+    """A folder that all processes of this run of the tests have in common."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _prepared(folder: Path, arrays_in: Callable) -> Path:
+    """The file of a prepared model, made once for all processes; `arrays_in` takes a folder to write the model into."""
     from backend.face_models.preparation import prepare
 
-    path = folder / f"{arrays.name}.npz"
-    prepare(arrays).save(path)
+    path = folder / "prepared.npz"
+    with FileLock(folder.with_suffix(".lock")):
+        if not path.exists():
+            folder.mkdir(exist_ok=True)
+            prepare(arrays_in(folder)).save(path)
     return path

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backend.aligned_crop import align
 from backend.code_measurement import CodeMeasurement
 from backend.identity_crop import identity_crop, network_input
 from backend.landmarks68 import landmarks68_from_478
-from backend.methods.eye_motion import LEAST_DEVIATION, EyeMotion
+from backend.methods.eye_motion import LEAST_DEVIATION, SEEN_TWICE, EyeMotion
 from backend.methods.method import Codes, ReconstructionMethod
 from backend.methods.spectral_network import SpectralNetwork
 
@@ -54,21 +55,23 @@ class IdentitySureness:
         return cls(**{name: state[f"sureness.{name}"].float() for name in cls.__dataclass_fields__})
 
 
-def coded_identity(network: SpectralNetwork, photograph: np.ndarray, landmarks68: np.ndarray) -> Tensor:
+def coded_identity(network: SpectralNetwork, photograph: np.ndarray, points: np.ndarray) -> Tensor:
     """What a network says of who is shown.
 
     Args:
         network: in evaluation mode; of the device that its parameters are on.
         photograph: (H, W, 3) uint8 sRGB.
-        landmarks68: (68, 2) pixels, iBUG order.
+        points: (478, 2) pixels, a detector's landmarks.
 
     Returns:
         (I,) float32 on the CPU, standard deviations of the face model's people.
     """
+    landmarks68 = landmarks68_from_478(points)
     face = network_input(identity_crop(photograph, landmarks68)[None])
+    placed = torch.from_numpy(align(landmarks68, 1).points_in(points))[None].float()
+    device = next(network.parameters()).device
     with torch.inference_mode():
-        outputs = network.identity_encoder(face.to(next(network.parameters()).device))
-        return outputs[0, : network.parameter_split.identity].float().cpu()
+        return network.identity(face.to(device), placed.to(device))[0].cpu()
 
 
 class Spectral(ReconstructionMethod):
@@ -114,11 +117,12 @@ class Spectral(ReconstructionMethod):
 
     def codes(self, image: np.ndarray, face: DetectedFace) -> Codes:
         found = self.eye_motion.codes(image, face)
-        identity = coded_identity(self.network, image, landmarks68_from_478(face.points))
+        identity = coded_identity(self.network, image, face.points)
         return replace(found, measurement=self.measurement(identity, found.measurement.keys))
 
     def measurement(self, identity: Tensor, keys: dict[str, tuple[float, float]]) -> CodeMeasurement:
         """The network's identity (I,) with how sure it is, and shape keys of elsewhere."""
         sure = self.sureness
-        deviation = sure.identity_deviation.double().clamp(LEAST_DEVIATION, 1.0)
+        seen_twice = SEEN_TWICE if self.network.landmarks == "all" else 1.0
+        deviation = (seen_twice * sure.identity_deviation.double()).clamp(LEAST_DEVIATION, 1.0)
         return CodeMeasurement((identity * sure.identity_gain).double().numpy(), deviation.numpy(), keys)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +22,15 @@ from backend.methods.eye_motion import FIRST_LIGHT, HEAD_SCALE, IMAGENET_DEVIATI
 from backend.methods.method import OutputSplit
 from backend.networks.identity_encoder import FROZEN_STAGES, IdentityEncoder
 from backend.networks.iresnet import IResNet
+from backend.networks.landmark_encoder import LandmarkEncoder
 from backend.networks.resnet import Bottleneck, resnet50
 from backend.rendering.harmonic_conventions import light_from_deca
 from backend.rendering.shading import HARMONIC_CONSTANTS
 
 NEARER, SIDEWAYS_M = 0.3, 0.05
 """What an output of 1 changes the camera by: the natural logarithm of the scale, and metres across."""
+
+LandmarksFor = Literal["none", "second", "all"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class SpectralNetwork(nn.Module):
         width, hidden, frozen_stages: of the `IdentityEncoder`.
         second_width: of the ResNet-50.
         second_frozen: whether of the ResNet-50 the last layer alone learns.
+        landmarks: what a detector's 478 landmarks say something of, beside the picture; not in the paper. "none",
+            "all", or with two encoders "second": everything but the identity.
         keys: whether expressions are weights of shape keys in [0, 1] instead of coefficients.
         first_camera: scale and shift that an answer of 0 stands for.
     """
@@ -104,10 +109,11 @@ class SpectralNetwork(nn.Module):
         keys: bool = True,
         first_camera: tuple[float, float, float] = (8.0, 0.0, 0.0),
         second_frozen: bool = False,
+        landmarks: LandmarksFor = "none",
     ):
         super().__init__()
         self.parameter_split, self.keys, self.frozen_stages = split, keys, frozen_stages
-        self.second_frozen = second_frozen
+        self.second_frozen, self.landmarks = second_frozen, landmarks
         outputs = split.total if encoders == 1 else split.identity
         self.identity_encoder = IdentityEncoder(recogniser, outputs, width, hidden, frozen_stages)
         self.second = None
@@ -121,6 +127,11 @@ class SpectralNetwork(nn.Module):
             if second_frozen:
                 self.second.requires_grad_(False)
                 self.second.fc.requires_grad_(True)
+        self.landmark_encoder = None
+        if landmarks != "none":
+            self.landmark_encoder = LandmarkEncoder(split.total - (split.identity if landmarks == "second" else 0))
+            nn.init.normal_(self.landmark_encoder.layers[-1].weight, std=HEAD_SCALE)
+            nn.init.zeros_(self.landmark_encoder.layers[-1].bias)
         self.register_buffer("first_camera", torch.tensor(first_camera, dtype=torch.float32))
         self.register_buffer("_light_from_deca", light_matrix(), persistent=False)
 
@@ -140,7 +151,7 @@ class SpectralNetwork(nn.Module):
     def from_facts(cls, facts: Mapping[str, Any]) -> SpectralNetwork:
         """The network that weights belong to, by what they say of it; see `facts`."""
         shape = {**facts["recogniser"], "blocks": tuple(facts["recogniser"]["blocks"])}
-        names = ("encoders", "width", "hidden", "frozen_stages", "second_width", "keys")
+        names = ("encoders", "width", "hidden", "frozen_stages", "second_width", "keys", "landmarks")
         return cls(SpectralSplit(**facts["split"]), IResNet(**shape), **{name: facts[name] for name in names})
 
     def facts(self) -> dict[str, Any]:
@@ -156,23 +167,54 @@ class SpectralNetwork(nn.Module):
             "frozen_stages": self.frozen_stages,
             "second_width": 32 if self.second is None else self.second.conv1.out_channels,
             "keys": self.keys,
+            "landmarks": self.landmarks,
         }
 
-    def forward(self, face: Tensor, image: Tensor | None = None) -> Tensor:
+    def forward(self, face: Tensor, image: Tensor | None = None, landmarks: Tensor | None = None) -> Tensor:
         """The raw codes of B faces.
 
         Args:
             face: (B, 3, 112, 112) float sRGB in [-1, 1], see `backend.identity_crop`.
             image: (B, 3, S, S) float sRGB in [0, 1], the aligned crop; only looked at with two encoders.
+            landmarks: (B, 478, 2) float, from 0 to 1 across the aligned crop; only looked at by a network that takes
+                something from them.
 
         Returns:
             (B, outputs) float32.
         """
         outputs = self.identity_encoder(face).float()
+        if self.second is not None:
+            mean, deviation = (
+                image.new_tensor(value).view(1, 3, 1, 1) for value in (IMAGENET_MEAN, IMAGENET_DEVIATION)
+            )
+            outputs = torch.cat([outputs, self.second((image - mean) / deviation).float()], dim=1)
+        if self.landmark_encoder is not None:
+            added = self.landmark_encoder(landmarks)
+            outputs = outputs + nn.functional.pad(added, (outputs.shape[1] - added.shape[1], 0))
+        return outputs
+
+    def identity(self, face: Tensor, landmarks: Tensor | None = None) -> Tensor:
+        """(B, I): the identity part of `forward`, for which no aligned crop is needed."""
+        identity = self.identity_encoder(face).float()[:, : self.parameter_split.identity]
+        if self.landmarks == "all":
+            identity = identity + self.landmark_encoder(landmarks)[:, : self.parameter_split.identity]
+        return identity
+
+    def identity_alone(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """State and facts of a network whose `identity` is the same, without what only the rest needs."""
+        state, facts = self.state_dict(), self.facts()
         if self.second is None:
-            return outputs
-        mean, deviation = (image.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_DEVIATION))
-        return torch.cat([outputs, self.second((image - mean) / deviation).float()], dim=1)
+            return state, facts
+        size = self.parameter_split.identity
+        state = {name: value for name, value in state.items() if not name.startswith("second.")}
+        facts |= {"encoders": 1, "split": dict.fromkeys(facts["split"], 0) | {"identity": size}}
+        if self.landmarks == "second":
+            state = {name: value for name, value in state.items() if not name.startswith("landmark_encoder.")}
+            facts["landmarks"] = "none"
+        elif self.landmarks == "all":
+            last = f"landmark_encoder.layers.{len(self.landmark_encoder.layers) - 1}."
+            state = {name: value[:size] if name.startswith(last) else value for name, value in state.items()}
+        return state, facts
 
     def decode(self, outputs: Tensor) -> SpectralCodes:
         """(B, outputs) to codes, pose, camera and light. Differentiable."""

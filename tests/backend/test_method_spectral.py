@@ -84,7 +84,7 @@ def test_of_a_network_with_one_encoder_the_identity_is_taken(astronaut, face):
     torch.manual_seed(0)
     recogniser = IResNet((1, 1, 1, 1), width=4, embedding=16)
     network = SpectralNetwork(SpectralSplit(identity=7), recogniser, width=12).eval()
-    assert coded_identity(network, astronaut, landmarks68_from_478(face.points)).shape == (7,)
+    assert coded_identity(network, astronaut, face.points).shape == (7,)
 
 
 def test_weights_of_another_method_are_refused(network, tmp_path):

@@ -249,13 +249,13 @@ def test_a_batch_has_the_names_and_shapes_that_methods_are_written_for(tmp_path:
         "image": (3, 48, 48), "identity": (96,), "key_weights": (52,), "albedo": (40,), "rotation": (3, 3),
         "translation": (3,), "intrinsics": (4,), "light": (9, 3), "closure": (2,), "gaze": (2, 2),
         "landmarks68": (68, 2), "visible68": (68,), "landmarks478": (478, 2), "visible478": (478,),
-        "parsing": (48, 48), "person": (), "has_truth": (), "yaw": (), "pitch": (),
+        "parsing": (48, 48), "person": (), "has_truth": (), "identity_known": (), "yaw": (), "pitch": (),
     }  # fmt: skip
     assert {name: tuple(value.shape[1:]) for name, value in batch.items()} == shapes
     assert all(len(value) == 4 for value in batch.values())
     assert batch["image"].dtype == torch.float32 and 0 <= batch["image"].min() <= batch["image"].max() <= 1
     assert batch["parsing"].dtype == torch.uint8 and batch["visible68"].dtype == torch.bool
-    assert batch["has_truth"].all()
+    assert batch["has_truth"].all() and batch["identity_known"].all()
     np.testing.assert_allclose(batch["key_weights"][0], np.arange(52) / 100, rtol=1e-6)
 
 

@@ -456,10 +456,12 @@ def test_a_run_is_written_down_shown_exported_and_measured(recogniser, tmp_path,
     network = SpectralNetwork.from_facts(read.facts["network"])
     network.load_state_dict({name: value for name, value in read.state.items() if not name.startswith("sureness.")})
     assert read.state["sureness.identity_deviation"].shape == (96,) and len(read.facts["key_names"]) == 52
-    face, image = torch.rand(2, 3, 112, 112) * 2 - 1, torch.rand(2, 3, SIZE, SIZE)
+    face, image, points = torch.rand(2, 3, 112, 112) * 2 - 1, torch.rand(2, 3, SIZE, SIZE), torch.rand(2, 478, 2)
     with torch.no_grad():
-        identity = method.network(face, image)[:, :96]
-        assert (network.eval()(face) - identity).abs().max() < 0.05  # half precision; the rest is for the training
+        identity = method.network(face, image, points)[:, :96]
+        assert torch.equal(identity, method.network.identity(face, points))
+        saved = network.eval()(face, None, points)  # in half precision, and without what was for the training
+        assert saved.shape == (2, 96) and (saved - identity).abs().max() < 0.05
     figures = method.ablation_figures()
     assert (figures["pictures"], figures["people"]) == (4, 2)
     assert 0.3 < figures["scan_median_mm"] < figures["mean_head_error_mm"]

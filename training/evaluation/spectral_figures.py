@@ -22,7 +22,6 @@ from backend.environment import home
 from backend.errors import PhotoError, UsageError
 from backend.face_models import load_face_model
 from backend.face_models.linearised import names_a_file
-from backend.landmarks68 import landmarks68_from_478
 from backend.methods.spectral import coded_identity
 from training.errors import TrainingError
 from training.evaluation.data_folder import data_folder
@@ -117,8 +116,7 @@ def ict_people(method: SpectralTraining, path: Path, people: int = ICT_PEOPLE) -
     for subject in subjects(path, people, home() / "cache/evaluation"):
         picture = subject.pictures[FRONT]
         try:
-            landmarks = landmarks68_from_478(find_face(picture, "picture", 1).points)
-            identity = coded_identity(method.network, picture, landmarks)
+            identity = coded_identity(method.network, picture, find_face(picture, "picture", 1).points)
         except PhotoError as error:
             logger.warning("%s The mean head is scored in its place.", error)
             identity = torch.zeros(method.model.identity_size)

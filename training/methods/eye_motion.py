@@ -196,13 +196,8 @@ class EyeMotionTraining(TrainingMethod):
         known = supervised.known_pictures(batch)[:, None, None]
         added = {"landmarks68": torch.where(known, landmarks, batch["landmarks68"])}
         if self.network.sees_landmarks:
-            vertices = self.model.vertices(batch["identity"], batch["key_weights"])
-            detector = self.detectors[int(torch.randint(len(self.detectors), ()))]
-            detected = detector(vertices, *self._pose_or_any(batch))
-            own = batch["landmarks478"]
-            none = (own == 0).all(dim=(1, 2), keepdim=True)  # a photograph prepared with another detector
             usual = self.network.landmark_encoder.mean.unflatten(0, (-1, 2)) * self.network.camera.size
-            added["detected"] = torch.where(known, detected, torch.where(none, usual, own))
+            added["detected"] = detected_landmarks(batch, self.model, self.detectors, usual)
         return batch | added
 
     def outputs(self, batch: Batch) -> Outputs:
@@ -301,14 +296,7 @@ class EyeMotionTraining(TrainingMethod):
 
     def _true_pose(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Of the crop's camera. A picture without truth has a pose of zeros and gets one that is not used."""
-        return supervised.crop_pose(*self._pose_or_any(batch), self.network.camera.intrinsics)
-
-    def _pose_or_any(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotation, translation and intrinsics; harmless ones of pictures whose pose nobody knows."""
-        known = supervised.known_pictures(batch)
-        translation = torch.where(known[:, None], batch["translation"], batch["translation"].new_tensor([0.0, 0, 1]))
-        intrinsics = torch.where(known[:, None], batch["intrinsics"], torch.ones_like(batch["intrinsics"]))
-        return batch["rotation"], translation, intrinsics
+        return supervised.crop_pose(*pose_or_any(batch), self.network.camera.intrinsics)
 
     def _supervised_terms(self, batch: Batch, outputs: Outputs) -> dict[str, Any]:
         codes, known = outputs["codes"], supervised.known_pictures(batch)
@@ -414,9 +402,35 @@ def landmark_detectors(model: DifferentiableModel) -> torch.nn.ModuleList:
     if model.name != "open_head":
         raise UsageError(
             "landmarks-of-another-model",
-            "Where a detector's landmarks lie is known on the open head only. Set network.sees_landmarks=false.",
+            "Where a detector's landmarks lie is known on the open head only. Leave them out: "
+            "network.sees_landmarks=false, of the spectral method network.landmarks=none.",
         )
     return DetectedLandmarks.of_all_detectors()
+
+
+def pose_or_any(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotation, translation and intrinsics; harmless ones of pictures whose pose nobody knows."""
+    known = supervised.known_pictures(batch)
+    translation = torch.where(known[:, None], batch["translation"], batch["translation"].new_tensor([0.0, 0, 1]))
+    intrinsics = torch.where(known[:, None], batch["intrinsics"], torch.ones_like(batch["intrinsics"]))
+    return batch["rotation"], translation, intrinsics
+
+
+def detected_landmarks(
+    batch: Batch, model: DifferentiableModel, detectors: torch.nn.ModuleList, usual: Tensor
+) -> Tensor:
+    """(B, 478, 2) pixels: what one of the detectors, by chance, would find in the pictures of a batch.
+
+    Args:
+        batch: of `training.data.batches`. Of photographs, whose pose nobody knows, it is what was found in them.
+        usual: (478, 2) pixels, for photographs that were prepared with another detector.
+    """
+    known = supervised.known_pictures(batch)
+    vertices = model.vertices(batch["identity"], batch["key_weights"])
+    detected = detectors[int(torch.randint(len(detectors), ()))](vertices, *pose_or_any(batch))
+    own = batch["landmarks478"]
+    none = (own == 0).all(dim=(1, 2), keepdim=True)
+    return torch.where(known[:, None, None], detected, torch.where(none, usual, own))
 
 
 def detected_examples(

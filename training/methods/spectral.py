@@ -21,13 +21,9 @@ from backend.embedding_files import read_embedding
 from backend.face_models import load_face_model
 from backend.face_models.differentiable import differentiable_model
 from backend.identity_crop import FACE_SIZE, face_crop, five_of_68, similarity
-from backend.methods.eye_motion import project, rotation_matrix
+from backend.methods.eye_motion import CropCamera, project, rotation_matrix
 from backend.methods.spectral import IdentitySureness
-from backend.methods.spectral_network import (
-    SpectralCodes,
-    SpectralNetwork,
-    weakly_projected,
-)
+from backend.methods.spectral_network import LandmarksFor, SpectralCodes, SpectralNetwork, weakly_projected
 from backend.networks.identity_encoder import FROZEN_STAGES
 from training.data.batches import SyntheticBatches
 from training.data.mirroring import Mirror
@@ -40,7 +36,15 @@ from training.losses.regularisers import light_loss
 from training.losses.structure import structure_loss
 from training.losses.vertices import RegionWeighting, vertex_loss
 from training.methods.base import Batch, Outputs, TrainingMethod
-from training.methods.eye_motion import SKIN_CLASSES, RenderingSettings, load_embedding, resized
+from training.methods.eye_motion import (
+    SKIN_CLASSES,
+    RenderingSettings,
+    detected_examples,
+    detected_landmarks,
+    landmark_detectors,
+    load_embedding,
+    resized,
+)
 from training.methods.mesh_autoencoder import SHIPPED as SHIPPED_AUTOENCODER
 from training.methods.spectral_parts import (
     check_people_are_seen_often,
@@ -81,6 +85,8 @@ class SpectralNetworkSettings(NetworkSettings):
         second_width: of the second encoder, a ResNet-50.
         second_weights: of Eye Motion, from whose ResNet the second encoder begins, or None.
         second_frozen: whether of the second encoder the last layer alone learns.
+        landmarks: what a detector's landmarks are asked for, beside the picture: "none" as in the paper, "second" for
+            what the second encoder says, or "all". See `training.data.detected_landmarks`.
         autoencoder: weights of `fit mesh-autoencoder`, for the 3D-ID loss, or None.
         embedding: of the identity loss, as `recogniser`, or None.
         jitter: how far the five points of a face are moved in training, pixels of the picture, as a detector's are off.
@@ -95,6 +101,7 @@ class SpectralNetworkSettings(NetworkSettings):
     second_width: int = Field(32, ge=4)
     second_weights: str | None = None
     second_frozen: bool = False
+    landmarks: LandmarksFor = "none"
     autoencoder: str | None = SHIPPED_AUTOENCODER
     embedding: str | None = SHIPPED_EMBEDDING
     jitter: float = Field(1.0, ge=0)
@@ -205,7 +212,13 @@ class SpectralTraining(TrainingMethod):
             self.model.expression_is_bounded,
             first_camera(self.model, settings.network.encoders),
             settings.network.second_frozen,
+            settings.network.landmarks,
         ).to(memory_format=torch.channels_last)
+        if self.network.landmark_encoder is not None:
+            self.detectors = landmark_detectors(self.model)
+            size = settings.data.size
+            examples = detected_examples(self.detectors, self.model, CropCamera(size))
+            self.network.landmark_encoder.whiten_as(examples / size)
         if self.network.second is not None and settings.network.second_weights is not None:
             load_second(self.network, settings.network.second_weights)
         self.register_buffer("faces", self.model.faces[self.model.face_skin], persistent=False)
@@ -256,7 +269,8 @@ class SpectralTraining(TrainingMethod):
 
         Added are "face" (B, 3, 112, 112) in [-1, 1], the recogniser's crop by landmarks that are up to `jitter` pixels
         off, and "points" (B, 68, 2), the landmarks from -1 to 1 across the picture. With one encoder the picture with
-        its parsing becomes that crop, too.
+        its parsing becomes that crop, too. For a network that takes something from landmarks there is "detected",
+        (B, 478, 2) from 0 to 1 across the aligned crop.
         """
         landmarks = batch["landmarks68"]
         if self.truth_is_of_model and self.model.expression_is_bounded:
@@ -268,6 +282,9 @@ class SpectralTraining(TrainingMethod):
         seen_at = landmarks + jitter * torch.randn_like(landmarks[:, :1])
         size = batch["image"].shape[-1]
         batch = {**batch, "landmarks68": landmarks, "face": face_crop(batch["image"].float(), seen_at)}
+        if self.network.landmark_encoder is not None:
+            usual = self.network.landmark_encoder.mean.unflatten(0, (-1, 2)) * size
+            batch["detected"] = detected_landmarks(batch, self.model, self.detectors, usual) / size
         if self.network.encoders == 1:
             batch |= in_identity_crop(batch, seen_at)
         batch["points"] = batch["landmarks68"] * (2 / size) - 1
@@ -278,7 +295,7 @@ class SpectralTraining(TrainingMethod):
     def outputs(self, batch: Batch) -> Outputs:
         """Codes of the B pictures, then, where there is "swap", of all again with other identities; heads likewise."""
         face, image = (batch[name].contiguous(memory_format=torch.channels_last) for name in ("face", "image"))
-        raw = self.network(face, image if self.network.encoders == 2 else None)
+        raw = self.network(face, image if self.network.encoders == 2 else None, batch.get("detected"))
         with torch.autocast(raw.device.type, enabled=False):
             codes = self.network.decode(raw)
             if "swap" in batch:
@@ -465,12 +482,8 @@ class SpectralTraining(TrainingMethod):
 
     def exported(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What says who is shown. A second encoder was there for the picture's terms and is left out."""
+        state, facts = self.network.identity_alone()
         sureness = IdentitySureness(self.identity_gain, self.identity_deviation)
-        state, facts = self.network.state_dict(), self.network.facts()
-        if self.network.encoders == 2:
-            state = {name: value for name, value in state.items() if not name.startswith("second.")}
-            nothing_else = dict.fromkeys(facts["split"], 0)
-            facts |= {"encoders": 1, "split": nothing_else | {"identity": facts["split"]["identity"]}}
         return state | sureness.state(), {"network": facts, "key_names": list(self.model.expression_names)}
 
 
