@@ -7,6 +7,7 @@ import numpy as np
 from backend.aligned_crop import AlignedCrop, align
 from backend.face_models import load_face_model
 from backend.rendering.camera import Camera
+from backend.view_order import SLOTS
 from training.data.backgrounds import random_background
 from training.data.expressions import Expression, random_expression, with_settled_lids
 from training.data.illumination import openness_of
@@ -24,6 +25,7 @@ from training.data.shoulders import posed, random_turn
 from training.data.viewing import View, random_view, rolled
 
 FRAMINGS = ("portrait", "aligned")
+VIEWS = ("any", "triples")
 TEXELS, SMALL_TEXELS = 512, 256
 SMALL_PICTURE = 160
 """Up to this side, pictures are drawn from textures of `SMALL_TEXELS`, the rest from those of `TEXELS`."""
@@ -37,7 +39,9 @@ MOUTH_PART, MOUTH_GLOSS = 2, 0.6
 ALIGNED_SCALE_JITTER = 0.10
 ALIGNED_SHIFT_JITTER = 0.045
 ALIGNED_ROLL_DEGREES = 10.0
-TRIPLE_YAW_DEGREES = (35.0, 55.0)
+TRIPLE_YAW_DEGREES = (20.0, 65.0)
+"""Of the views from aside."""
+FRONT_YAW_DEVIATION = 6.0
 PERSON_STREAM, PICTURE_STREAM, TRIPLE_STREAM = 1, 2, 3
 """What a number of the seed sequence stands for, so that no two things share their chance."""
 
@@ -55,9 +59,11 @@ class SyntheticPeople:
         dense: whether samples carry `DenseLabels`.
         pictures_per_person: how many pictures of a person follow each other.
         face_model: what the people are made of, a name for `load_face_model`: a whole head with lids that shut.
+        views: "any", each picture from somewhere, with an expression and a light of its own, or "triples": the three
+            pictures of a person are those of `triple`.
 
     Raises:
-        ValueError: a framing that does not exist.
+        ValueError: a framing or views that do not exist, or triples with another number of pictures than three.
         UsageError: there is no such face model, or no pictures can be made of it.
     """
 
@@ -70,11 +76,14 @@ class SyntheticPeople:
         dense: bool = False,
         pictures_per_person: int = 8,
         face_model: str = "open_head",
+        views: str = "any",
     ) -> None:
         if framing not in FRAMINGS:
             raise ValueError(f"The framing must be one of {', '.join(FRAMINGS)}, not '{framing}'.")
+        if views not in VIEWS or (views == "triples" and pictures_per_person != len(SLOTS)):
+            raise ValueError(f"There are no {pictures_per_person} pictures of a person as views '{views}'.")
         self.seed, self.size, self.framing, self.dense = seed, size, framing, dense
-        self.pictures_per_person = pictures_per_person
+        self.pictures_per_person, self.views = pictures_per_person, views
         self.model = load_face_model(face_model)
         self._laid = OpenHeadOn(self.model)
         self._recesses = Recesses(self.model, openness_of(self.model))
@@ -84,6 +93,7 @@ class SyntheticPeople:
         self._parsing = FaceParsing(self._laid)
         self._people = PersonMaker(self._laid, TEXELS if size > SMALL_PICTURE else SMALL_TEXELS)
         self._person: Person | None = None
+        self._triple: tuple[Sample, ...] = ()
 
     def person(self, number: int) -> Person:
         """The person of that number; the last one asked for is kept."""
@@ -94,6 +104,11 @@ class SyntheticPeople:
 
     def photograph(self, index: int) -> Sample:
         """Picture `index` of the album."""
+        if self.views == "triples":
+            person, view = divmod(index, len(SLOTS))
+            if not self._triple or self._triple[0].person != person:
+                self._triple = self.triple(person)
+            return self._triple[view]
         person = self.person(index // self.pictures_per_person)
         generator = np.random.default_rng([self.seed, PICTURE_STREAM, index])
         expression = random_expression(self.model.key_names, generator)
@@ -101,21 +116,30 @@ class SyntheticPeople:
         return self._picture(person, expression, view, generator, index)
 
     def triple(self, person: int) -> tuple[Sample, Sample, Sample]:
-        """Three views of a person who holds still: its left side, its front, its right side, each in its own light.
+        """Three views of a person who holds still: its left side, its front, its right side (`SLOTS`).
 
-        `index` of the samples counts them: three times the person, and on.
+        The light comes from the same side of each picture, as where the person turned and the camera stood still; lens
+        and distance differ. `index` of the samples counts them: three times the person, and on.
         """
         generator = np.random.default_rng([self.seed, TRIPLE_STREAM, person])
         expression = random_expression(self.model.key_names, generator)
-        turned = generator.uniform(*TRIPLE_YAW_DEGREES, 2)
+        aside = generator.uniform(*TRIPLE_YAW_DEGREES, 2)
+        light = int(generator.integers(2**62))
         samples = []
-        for number, yaw in enumerate((turned[0], generator.normal(0, 5), -turned[1])):
+        for number, yaw in enumerate((aside[0], generator.normal(0, FRONT_YAW_DEVIATION), -aside[1])):
             view = random_view(generator, self.size, yaw)
-            samples.append(self._picture(self.person(person), expression, view, generator, 3 * person + number))
+            lit_by = np.random.default_rng(light)
+            samples.append(self._picture(self.person(person), expression, view, generator, 3 * person + number, lit_by))
         return tuple(samples)
 
     def _picture(
-        self, person: Person, expression: Expression, view: View, generator: np.random.Generator, index: int
+        self,
+        person: Person,
+        expression: Expression,
+        view: View,
+        generator: np.random.Generator,
+        index: int,
+        lit_by: np.random.Generator | None = None,
     ) -> Sample:
         model = self.model
         rig = model.rig_of(person.neutral)
@@ -127,7 +151,7 @@ class SyntheticPeople:
         camera = view.camera
         if self.framing == "aligned":
             camera = _aligned(camera, points68, self.size, generator)
-        lighting = random_lighting(generator, camera.rotation)
+        lighting = random_lighting(lit_by or generator, camera.rotation)
         texture = self._texture(person, expression)
         rendering = render(
             self._parts(person, vertices, random_turn(generator)),
@@ -137,7 +161,7 @@ class SyntheticPeople:
             self._veils(person, vertices),
             SUPERSAMPLING,
         )
-        lighting, rendering = _exposed(lighting, rendering, generator)
+        lighting, rendering = _exposed(lighting, rendering, lit_by or generator)
         background = random_background(generator, self.size, self.size)
         linear = rendering.colour + (1.0 - rendering.alpha[..., None]) * background
         points478 = model.landmarks478(vertices)

@@ -15,6 +15,7 @@ from backend.errors import UsageError
 from backend.face_models import load_face_model
 from backend.face_models.lid_keys import BLINK_CORRECTIVES
 from backend.face_models.linearised import albedo_of, names_a_file
+from backend.view_order import SLOTS
 from training.data.sample import Sample
 from training.data.shards import ShardFolder, read_description
 
@@ -114,10 +115,11 @@ class FreshPictures:
         size: side of the pictures in pixels.
         count: how many there are.
         face_model: what the people are made of.
+        views: "any", or "triples" of views, see `SyntheticPeople`.
     """
 
-    def __init__(self, seed: int, size: int, count: int, face_model: str = "open_head") -> None:
-        self.seed, self.size, self.count, self.face_model = seed, size, count, face_model
+    def __init__(self, seed: int, size: int, count: int, face_model: str = "open_head", views: str = "any") -> None:
+        self.seed, self.size, self.count, self.face_model, self.views = seed, size, count, face_model, views
         self._album: SyntheticPeople | None = None
 
     def __len__(self) -> int:
@@ -131,8 +133,9 @@ class FreshPictures:
                 self.seed,
                 self.size,
                 framing="aligned",
-                pictures_per_person=FRESH_PICTURES_PER_PERSON,
+                pictures_per_person=len(SLOTS) if self.views == "triples" else FRESH_PICTURES_PER_PERSON,
                 face_model=self.face_model,
+                views=self.views,
             )
         return item_of(self._album.photograph(position), self.face_model)
 

@@ -53,7 +53,7 @@ class ShardSettings:
     """What is the same in all shards of a folder.
 
     Attributes:
-        seed, size, framing, dense, pictures_per_person, face_model: as `SyntheticPeople`.
+        seed, size, framing, dense, pictures_per_person, face_model, views: as `SyntheticPeople`.
         pictures_per_shard: a multiple of `pictures_per_person`; the first and the last shard may hold fewer.
     """
 
@@ -64,6 +64,7 @@ class ShardSettings:
     pictures_per_person: int = PICTURES_PER_PERSON
     pictures_per_shard: int = PICTURES_PER_SHARD
     face_model: str = "open_head"
+    views: str = "any"
 
 
 class Album(Protocol):
@@ -83,6 +84,7 @@ def people(settings: ShardSettings) -> SyntheticPeople:
         dense=settings.dense,
         pictures_per_person=settings.pictures_per_person,
         face_model=settings.face_model,
+        views=settings.views,
     )
 
 
@@ -100,6 +102,7 @@ def write_shards(
     pictures_per_shard: int = PICTURES_PER_SHARD,
     album: Callable[[ShardSettings], Album] = people,
     face_model: str = "open_head",
+    views: str = "any",
 ) -> int:
     """Makes pictures `first` to `first + count`. Shards that are there are kept; a stopped run goes on where it was.
 
@@ -108,7 +111,7 @@ def write_shards(
         processes: how many make pictures at the same time. The files are the same for any number.
         pictures_per_person, pictures_per_shard: see `ShardSettings`.
         album: makes the generator of pictures in each process; a function of a module, so that processes find it.
-        face_model: what the people are made of.
+        face_model, views: see `SyntheticPeople`.
 
     Returns:
         How many pictures were made now.
@@ -118,7 +121,7 @@ def write_shards(
             "disk-full".
     """
     folder = Path(folder)
-    settings = ShardSettings(seed, size, framing, dense, pictures_per_person, pictures_per_shard, face_model)
+    settings = ShardSettings(seed, size, framing, dense, pictures_per_person, pictures_per_shard, face_model, views)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _describe(folder, settings)

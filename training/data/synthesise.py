@@ -8,11 +8,13 @@ from pathlib import Path
 import torch
 
 from backend.errors import UsageError
+from backend.view_order import SLOTS
 from training.data import sheet
 from training.data.shards import PICTURES_PER_PERSON, PICTURES_PER_SHARD, ShardSettings, people, write_shards
 
 SHEET_COUNT = 48
 MEASURED_PICTURES = 64
+TRIPLES_PER_SHARD = 170
 
 
 def main(arguments: list[str]) -> int:
@@ -37,17 +39,29 @@ def main(arguments: list[str]) -> int:
         default="open_head",
         help="what the people are made of: open_head, or a whole head that was added",
     )
+    parser.add_argument(
+        "--views",
+        choices=("any", "triples"),
+        default="any",
+        help="triples: a person's pictures are a left, a front and a right view of one expression in one light",
+    )
     parser.add_argument("--dense", action="store_true", help="depth, normals and displacement too")
     parser.add_argument("--triples", action="store_true", help="a sheet of left, front and right views")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--pictures-per-shard", type=int, default=PICTURES_PER_SHARD)
+    parser.add_argument(
+        "--pictures-per-shard", type=int, help=f"default {PICTURES_PER_SHARD}, and {TRIPLES_PER_SHARD} triples"
+    )
     parser.add_argument(
         "--pictures-per-person",
         type=int,
-        default=PICTURES_PER_PERSON,
-        help=f"default {PICTURES_PER_PERSON}; fewer make more people of as many pictures",
+        help=f"default {PICTURES_PER_PERSON}, and {len(SLOTS)} of triples; fewer make more people of as many pictures",
     )
     options = parser.parse_args(arguments)
+    triples = options.views == "triples"
+    if options.pictures_per_person is None:
+        options.pictures_per_person = len(SLOTS) if triples else PICTURES_PER_PERSON
+    if options.pictures_per_shard is None:
+        options.pictures_per_shard = len(SLOTS) * TRIPLES_PER_SHARD if triples else PICTURES_PER_SHARD
     _check(options)
     settings = ShardSettings(
         options.seed,
@@ -56,6 +70,7 @@ def main(arguments: list[str]) -> int:
         options.dense or options.labels,
         options.pictures_per_person,
         face_model=options.face_model,
+        views=options.views,
     )
     if options.measure:
         print(_measured(settings, options.processes))
@@ -76,6 +91,7 @@ def main(arguments: list[str]) -> int:
             pictures_per_person=options.pictures_per_person,
             pictures_per_shard=options.pictures_per_shard,
             face_model=options.face_model,
+            views=options.views,
         )
         print(f"{made} pictures made, {options.count - made} were there. Folder: {options.output}")
     return 0
@@ -92,6 +108,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError(
             "bad-number", "--pictures-per-shard, --pictures-per-person and --processes must be at least 1."
         )
+    if options.views == "triples" and options.pictures_per_person != len(SLOTS):
+        raise UsageError("bad-number", "A triple is three pictures of a person: leave --pictures-per-person out.")
     if options.pictures_per_shard % options.pictures_per_person:
         raise UsageError(
             "bad-number",
