@@ -21,6 +21,7 @@ from backend.networks.bisenet import BiSeNet
 from backend.weights import load_weights
 
 METHOD = "face-parsing"
+SHIPPED = "face-parsing-open-small"
 PARSING_CLASSES = (
     "background", "skin", "left_brow", "right_brow", "left_eye", "right_eye", "nose", "mouth", "upper_lip", "lower_lip",
 )  # fmt: skip
@@ -118,7 +119,7 @@ class FaceParser(nn.Module):
             return self(image).argmax(dim=1).to(torch.uint8)
 
 
-def read_face_parser(name_or_path: str | Path) -> FaceParser:
+def read_face_parser(name_or_path: str | Path = SHIPPED) -> FaceParser:
     """A face parser from weights.
 
     Args:

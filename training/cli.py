@@ -25,6 +25,7 @@ COMMANDS = {
     ("evaluate", "shape-keys"): ("training.evaluation.shape_keys", "symmetry, lids and lips of a face model's keys"),
     ("evaluate", "landmarks"): ("training.evaluation.landmarks", "landmarks of the mesh against detections"),
     ("evaluate", "identity"): ("training.evaluation.identity", "whether people are told apart"),
+    ("evaluate", "parsing"): ("training.evaluation.parsing", "intersection over union of the parts of faces"),
     ("evaluate", "likeness"): ("training.evaluation.likeness", "whether reconstructed heads look like the people"),
     ("evaluate", "eye-motion"): ("training.evaluation.eye_motion", "the tables of Eye Motion"),
     ("evaluate", "spectral"): ("training.evaluation.spectral", "the tables of the spectral method"),

@@ -78,11 +78,13 @@ class OptimiserSettings(Section):
         learning_rate: at its highest.
         weight_decay: as the optimiser of this name takes it.
         momentum: of sgd.
-        schedule: "constant"; "cosine" falls to `final_share` of the rate; "linear" does so on a line.
+        schedule: "constant"; "cosine" falls to `final_share` of the rate; "linear" does so on a line, "polynomial" as
+            that line to a `power`.
         schedule_over: what the schedule counts: steps up to `training.max_steps`, minutes up to
             `training.max_minutes`, or "auto": minutes where they are limited, else steps.
         warm_up_steps: in which the rate rises from 0.
         final_share: of the learning rate, at the end.
+        power: of "polynomial".
         gradient_limit: the norm to which longer gradients are cut; 0 leaves them.
     """
 
@@ -90,10 +92,11 @@ class OptimiserSettings(Section):
     learning_rate: float = Field(1e-4, gt=0, allow_inf_nan=False)
     weight_decay: Weight = 0.0
     momentum: float = Field(0.9, ge=0, lt=1)
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    schedule: Literal["constant", "cosine", "linear", "polynomial"] = "constant"
     schedule_over: Literal["auto", "steps", "minutes"] = "auto"
     warm_up_steps: int = Field(0, ge=0)
     final_share: float = Field(0.0, ge=0, le=1)
+    power: float = Field(0.9, gt=0, allow_inf_nan=False)
     gradient_limit: Weight = 0.0
 
 

@@ -315,12 +315,12 @@ def test_weights_with_torchvisions_names_are_taken(tmp_path):
     state = resnet50(width=8, outputs=1000).state_dict()
     torch.save(state, tmp_path / "resnet.pth")
     network = EyeMotionNetwork(PAPER_SPLIT, width=8, size=64)
-    load_backbone(network, tmp_path / "resnet.pth")
+    load_backbone(network.backbone, tmp_path / "resnet.pth", 50)
     assert torch.equal(network.backbone.layer3[2].conv2.weight, state["layer3.2.conv2.weight"])
     with pytest.raises(UsageError, match="does not hold a ResNet-50 of width 16"):
-        load_backbone(EyeMotionNetwork(PAPER_SPLIT, width=16, size=64), tmp_path / "resnet.pth")
+        load_backbone(EyeMotionNetwork(PAPER_SPLIT, width=16, size=64).backbone, tmp_path / "resnet.pth", 50)
     with pytest.raises(UsageError, match="does not hold"):
-        load_backbone(network, tmp_path / "not there.pth")
+        load_backbone(network.backbone, tmp_path / "not there.pth", 50)
 
 
 def test_a_perceptual_loss_without_an_embedding_says_what_to_set():

@@ -10,16 +10,9 @@ from tqdm import tqdm
 
 from backend.errors import UsageError
 from training.data.generator import SyntheticPeople
+from training.data.parsing_pictures import coloured_by_class
 from training.data.sample import Sample
 
-PARSING_COLOURS = np.array(
-    [
-        (0, 0, 0), (224, 172, 136), (255, 96, 0), (0, 128, 255), (255, 255, 0),
-        (0, 255, 255), (120, 220, 120), (150, 0, 60), (255, 0, 160), (255, 120, 220),
-    ],
-    np.uint8,
-)  # fmt: skip
-"""(10, 3) sRGB by `PARSING_CLASSES`."""
 SHEET_ASPECT = 1.6
 
 
@@ -49,7 +42,7 @@ def labelled(sample: Sample) -> list[np.ndarray]:
             if np.isfinite([x, y]).all() and abs(x) < 10_000 and abs(y) < 10_000:
                 cv2.circle(large, (int(x), int(y)), radius, (60, 255, 60) if seen else (255, 60, 60), -1)
     points = cv2.resize(large, sample.image.shape[1::-1], interpolation=cv2.INTER_AREA)
-    parsing = (sample.image * 0.35 + PARSING_COLOURS[sample.parsing] * 0.65).astype(np.uint8)
+    parsing = coloured_by_class(sample.image, sample.parsing)
     views = [sample.image, points, parsing]
     if sample.dense is not None:
         towards_us = sample.dense.normals * [1.0, -1.0, -1.0]

@@ -266,5 +266,10 @@ def make_optimiser(settings: OptimiserSettings, parameters: Iterable[Tensor]) ->
 
 def scheduled_share(settings: OptimiserSettings, progress: float) -> float:
     """The part of the learning rate at a progress of 0 to 1 through the run."""
-    falls = {"constant": 0.0, "linear": progress, "cosine": (1 - math.cos(math.pi * progress)) / 2}
+    falls = {
+        "constant": 0.0,
+        "linear": progress,
+        "cosine": (1 - math.cos(math.pi * progress)) / 2,
+        "polynomial": 1 - (1 - progress) ** settings.power,
+    }
     return 1 - (1 - settings.final_share) * falls[settings.schedule]

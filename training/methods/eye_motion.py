@@ -31,6 +31,7 @@ from backend.methods.eye_motion import (
     rotation_matrix,
 )
 from backend.methods.method import ParameterSplit
+from backend.networks.resnet import ResNet
 from backend.rendering.shading import harmonic_basis
 from training.data.batches import SyntheticBatches
 from training.data.detected_landmarks import DetectedLandmarks
@@ -155,7 +156,7 @@ class EyeMotionTraining(TrainingMethod):
             examples = detected_examples(self.detectors, self.model, self.network.camera)
             self.network.landmark_encoder.whiten_as(examples / self.network.camera.size)
         if settings.network.initial_weights:
-            load_backbone(self.network, Path(settings.network.initial_weights))
+            load_backbone(self.network.backbone, Path(settings.network.initial_weights), 50)
         self.renderer = FaceRenderer(self.model, self.network.camera)
         self.shown_model = shown_model(settings.face_model, settings.data.shards)
         self.truth_is_of_model = self.model.name == self.shown_model and self.model.expression_is_bounded
@@ -485,8 +486,13 @@ def resized(image: Tensor, size: int) -> Tensor:
     return torch.nn.functional.interpolate(image, (size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
-def load_backbone(network: EyeMotionNetwork, path: Path) -> None:
-    """Gives the ResNet the weights of a state dict with torchvision's names, but for its last layer.
+def load_backbone(backbone: ResNet, path: Path, depth: int) -> None:
+    """Gives a ResNet the weights of a state dict with torchvision's names, but for its last layer.
+
+    Args:
+        backbone: to be changed.
+        path: of a `.safetensors`, or of what torch writes, of which only tensors are read.
+        depth: of the ResNet, for what is said of a file that does not fit.
 
     Raises:
         UsageError: the file cannot be read or belongs to another network.
@@ -499,14 +505,14 @@ def load_backbone(network: EyeMotionNetwork, path: Path) -> None:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
         state = {name: value for name, value in state.items() if not name.startswith("fc.")}
-        wrong = network.backbone.load_state_dict(state, strict=False)
+        wrong = backbone.load_state_dict(state, strict=False)
         if any(not name.startswith("fc.") for name in wrong.missing_keys) or wrong.unexpected_keys:
             raise ValueError(f"names differ, such as {(wrong.missing_keys + wrong.unexpected_keys)[-1]}")
     except Exception as error:  # torch.load raises whatever a file makes it stumble over
         raise UsageError(
             "initial-weights",
-            f"{path} does not hold a ResNet-50 of width {network.facts()['width']} with torchvision's names ({error}). "
-            "Give another file as network.initial_weights, or null to begin from random weights.",
+            f"{path} does not hold a ResNet-{depth} of width {backbone.conv1.out_channels} with torchvision's names "
+            f"({error}). Give another file as network.initial_weights, or null to begin from random weights.",
         ) from error
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 METHODS = {
     "eye-motion": "training.methods.eye_motion:EyeMotionTraining",
     "eye-state": "training.methods.eye_state:EyeStateTraining",
+    "face-parsing": "training.methods.face_parsing:FaceParsingTraining",
     "identity-embedding": "training.methods.identity_embedding:IdentityEmbeddingTraining",
     "mesh-autoencoder": "training.methods.mesh_autoencoder:MeshAutoencoderTraining",
     "spectral": "training.methods.spectral:SpectralTraining",
