@@ -124,12 +124,12 @@ class SyntheticPeople:
         generator = np.random.default_rng([self.seed, TRIPLE_STREAM, person])
         expression = random_expression(self.model.key_names, generator)
         aside = generator.uniform(*TRIPLE_YAW_DEGREES, 2)
-        light = int(generator.integers(2**62))
+        seed = int(generator.integers(2**62))
         samples = []
         for number, yaw in enumerate((aside[0], generator.normal(0, FRONT_YAW_DEVIATION), -aside[1])):
             view = random_view(generator, self.size, yaw)
-            lit_by = np.random.default_rng(light)
-            samples.append(self._picture(self.person(person), expression, view, generator, 3 * person + number, lit_by))
+            held = np.random.default_rng(seed)
+            samples.append(self._picture(self.person(person), expression, view, generator, 3 * person + number, held))
         return tuple(samples)
 
     def _picture(
@@ -139,19 +139,19 @@ class SyntheticPeople:
         view: View,
         generator: np.random.Generator,
         index: int,
-        lit_by: np.random.Generator | None = None,
+        held: np.random.Generator | None = None,
     ) -> Sample:
+        """`held` chooses what is to be the same in several pictures: lids and light; the generator does without it."""
+        held = held or generator
         model = self.model
         rig = model.rig_of(person.neutral)
-        expression = with_settled_lids(
-            expression, model.key_names, lambda weights: person.closures(weights, rig), generator
-        )
+        expression = with_settled_lids(expression, model.key_names, lambda weights: person.closures(weights, rig), held)
         vertices = person.posed(expression.weights)
         points68 = model.landmarks68(vertices)
         camera = view.camera
         if self.framing == "aligned":
             camera = _aligned(camera, points68, self.size, generator)
-        lighting = random_lighting(lit_by or generator, camera.rotation)
+        lighting = random_lighting(held, camera.rotation)
         texture = self._texture(person, expression)
         rendering = render(
             self._parts(person, vertices, random_turn(generator)),
@@ -161,7 +161,7 @@ class SyntheticPeople:
             self._veils(person, vertices),
             SUPERSAMPLING,
         )
-        lighting, rendering = _exposed(lighting, rendering, lit_by or generator)
+        lighting, rendering = _exposed(lighting, rendering, held)
         background = random_background(generator, self.size, self.size)
         linear = rendering.colour + (1.0 - rendering.alpha[..., None]) * background
         points478 = model.landmarks478(vertices)
