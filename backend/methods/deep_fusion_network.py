@@ -32,6 +32,7 @@ from backend.methods.method import OutputSplit
 from backend.networks.multi_encoder_unet import DoubleConvolution, MultiEncoderUnet
 from backend.networks.rednet import rednet50
 from backend.networks.resnet import resnet50
+from backend.networks.view_landmarks import ViewLandmarks
 from backend.rendering.shading import HARMONIC_CONSTANTS
 from backend.view_order import SLOTS
 
@@ -39,6 +40,9 @@ POSE = 6
 """Of a view: axis-angle, then translation."""
 CHANNELS = 4
 """Of a view: sRGB in [-1, 1], and the class of each pixel as a number from 0 to 9, neither scaled nor one-hot."""
+
+ONE_VIEW = "one_view."
+"""Before the names of the `Sureness` of a network that is shown one photograph alone; without it, of three."""
 
 Fusion = Literal["unshared-encoders", "shared-encoder", "unet", "cnn", "pictures"]
 Backbone = Literal["rednet", "resnet"]
@@ -124,6 +128,7 @@ class DeepFusionNetwork(nn.Module):
         gates: whether the decoder of the first two has attention gates.
         sees_classes: whether it looks at the class of each pixel, too.
         backbone: RedNet-50, or ResNet-50.
+        sees_landmarks: whether it looks at a detector's 478 landmarks of each view, too; not in the paper.
 
     Raises:
         ValueError: there is no such fusion or backbone, or the split has another number of poses.
@@ -140,6 +145,7 @@ class DeepFusionNetwork(nn.Module):
         gates: bool = True,
         sees_classes: bool = True,
         backbone: Backbone = "rednet",
+        sees_landmarks: bool = False,
     ):
         super().__init__()
         if fusion not in get_args(Fusion) or backbone not in get_args(Backbone):
@@ -156,6 +162,7 @@ class DeepFusionNetwork(nn.Module):
             "gates": gates,
             "sees_classes": sees_classes,
             "backbone": backbone,
+            "sees_landmarks": sees_landmarks,
         }
         self.channels = CHANNELS if sees_classes else CHANNELS - 1
         self.fusion, fused = _fusion(fusion, self.channels, width, gates)
@@ -164,8 +171,17 @@ class DeepFusionNetwork(nn.Module):
         else:
             self.backbone = resnet50(backbone_width, split.total, inputs=fused)
             self.backbone.start_as_identities()
-        nn.init.normal_(self.backbone.fc.weight, std=HEAD_SCALE)
-        nn.init.zeros_(self.backbone.fc.bias)
+        self.landmarks = None
+        if sees_landmarks:
+            self.landmarks = ViewLandmarks(split.total - split.poses, POSE, len(SLOTS))
+        for layer in (self.backbone.fc, *(self.landmarks.last_layers if sees_landmarks else ())):
+            nn.init.normal_(layer.weight, std=HEAD_SCALE)
+            nn.init.zeros_(layer.bias)
+
+    @property
+    def sees_landmarks(self) -> bool:
+        """Whether `forward` needs landmarks."""
+        return self.landmarks is not None
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> DeepFusionNetwork:
@@ -176,22 +192,32 @@ class DeepFusionNetwork(nn.Module):
         """What `from_facts` reads, JSON values."""
         return {"split": self.parameter_split.sizes(), **self.settings}
 
-    def forward(self, views: Tensor) -> Tensor:
+    def forward(self, views: Tensor, landmarks: Tensor | None = None, present: Tensor | None = None) -> Tensor:
         """The raw codes of B people.
 
         Args:
-            views: (B, 3, 4, size, size) float: `SLOTS`, each as `network_input` makes it. A network that does not see
-                classes takes them with or without.
+            views: (B, 3, 4, size, size) float: `SLOTS`, each as `network_input` makes it; what stands in empty ones is
+                chosen by `fill_slots`. A network that does not see classes takes them with or without.
+            landmarks: (B, 3, 478, 2) float, from 0 to 1 across each view's crop; only looked at by a network that
+                `sees_landmarks`.
+            present: (B, 3) bool, which slots were not empty; None for all. Only of use with landmarks.
 
         Returns:
             (B, outputs) float32.
 
         Raises:
-            ValueError: views of another shape.
+            ValueError: views of another shape, or no landmarks for a network that sees them.
         """
         if views.ndim != 5 or views.shape[1] != len(SLOTS) or views.shape[2] < self.channels:
             raise ValueError(f"Expected (B, {len(SLOTS)}, {self.channels}, H, W) views, got {tuple(views.shape)}.")
-        return self.backbone(self.fusion(views[:, :, : self.channels])).float()
+        outputs = self.backbone(self.fusion(views[:, :, : self.channels])).float()
+        if self.landmarks is None:
+            return outputs
+        if landmarks is None:
+            raise ValueError("This network looks at landmarks, too: give them beside the views.")
+        if present is None:
+            present = torch.ones(landmarks.shape[:2], dtype=torch.bool, device=landmarks.device)
+        return outputs + self.landmarks(landmarks, present)
 
     def decode(self, outputs: Tensor) -> DeepFusionCodes:
         """(B, outputs) to codes, poses and light. Differentiable."""
