@@ -195,6 +195,9 @@ class SyntheticBatches(LightningDataModule):
         UsageError: from `setup`: a folder is not what it should be.
     """
 
+    views = "any"
+    """Of the pictures that are made while training, see `SyntheticPeople`."""
+
     def __init__(
         self,
         shards: Path | str | None,
@@ -270,9 +273,9 @@ class SyntheticBatches(LightningDataModule):
 
     def _split(self) -> tuple[Pictures, Pictures]:
         if self.shards is None:
-            training: Pictures = FreshPictures(self.seed, self.size, FRESH_PER_EPOCH, self.face_model)
+            training: Pictures = FreshPictures(self.seed, self.size, FRESH_PER_EPOCH, self.face_model, self.views)
             seed = self.seed + VALIDATION_SEED_OFFSET
-            validation: Pictures = FreshPictures(seed, self.size, FRESH_VALIDATION, self.face_model)
+            validation: Pictures = FreshPictures(seed, self.size, FRESH_VALIDATION, self.face_model, self.views)
         else:
             folder = open_shards(Path(self.shards), self.size)
             people = np.unique(folder.persons)
