@@ -162,6 +162,14 @@ def test_exported_weights_are_read_by_the_backend_and_answer_the_same(trained, t
     assert (parser.labels(batch["image"]) == answer).float().mean() > 0.99  # parameters are stored in half precision
 
 
+def test_it_may_look_closer_than_the_pictures_are_large():
+    method, batch = a_method(size=96).eval(), drawn_faces(2)
+    outputs = method.outputs(batch)
+    assert all(logits.shape == (2, 10, 64, 64) for logits in outputs.values())
+    assert method.exported()[1]["network"] == {"classes": 10, "width": 8, "size": 96}
+    assert torch.allclose(outputs["main"], method.parser(batch["image"]), atol=1e-4)
+
+
 def test_in_the_mirror_the_left_eye_is_the_right_one(monkeypatch):
     method, batch = a_method(), drawn_faces(2)
     monkeypatch.setattr(torch, "rand", lambda count, **options: torch.tensor([0.0, 1.0]))

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional
 
 from backend.face_parsing import METHOD, PARSING_CLASSES, FaceParser, PictureForm
 from backend.networks.bisenet import BiSeNet
@@ -40,12 +41,15 @@ class FaceParsingNetworkSettings(NetworkSettings):
 
     Attributes:
         width: of the ResNet-18, 64 in the paper; a multiple of 2.
+        size: side at which it looks at pictures, pixels; None for `data.size`. It answers at an eighth of this: an eye
+            should be wider than two of its cells.
         initial_weights: file with a state dict of a ResNet-18 with torchvision's names to begin from, or None.
         hard_below: probability of its own class below which a pixel is hard.
         least_hard: share of the pixels of a batch that always count.
     """
 
     width: int = Field(64, ge=4, multiple_of=2)
+    size: int | None = Field(None, ge=32)
     initial_weights: str | None = None
     hard_below: float = Field(0.7, gt=0, le=1)
     least_hard: float = Field(LEAST_SHARE, gt=0, le=1)
@@ -95,7 +99,7 @@ class FaceParsingTraining(TrainingMethod):
             load_backbone(network.cp.resnet, Path(settings.network.initial_weights), 18)
         if settings.data.celebamask is not None:
             self.learns_from = CELEBAMASK_LEARNT_FROM
-        parser = FaceParser(network, PictureForm(settings.data.size))
+        parser = FaceParser(network, PictureForm(settings.network.size or settings.data.size))
         self.parser = parser.to(memory_format=torch.channels_last)
         other = [PARSING_CLASSES.index(other_side(name)) for name in PARSING_CLASSES]
         self.register_buffer("mirrored_class", torch.tensor(other, dtype=torch.uint8), persistent=False)
@@ -118,9 +122,13 @@ class FaceParsingTraining(TrainingMethod):
         return {"image": image, "parsing": parsing}
 
     def outputs(self, batch: Batch) -> Outputs:
+        """Of each head the logits (B, 10, H, W) float, as large as the batch's pictures."""
         image = self.parser.seen(batch["image"]).contiguous(memory_format=torch.channels_last)
-        heads = self.parser.network.all_heads(image)
-        return {name: logits.float() for name, logits in zip(FaceParsingLosses.model_fields, heads, strict=True)}
+        sides = batch["image"].shape[-2:]
+        return {
+            name: functional.interpolate(logits.float(), sides, mode="bilinear", align_corners=False)
+            for name, logits in zip(FaceParsingLosses.model_fields, self.parser.network.all_heads(image), strict=True)
+        }
 
     def losses(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         chosen = self.settings.network
