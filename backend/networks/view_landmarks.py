@@ -9,44 +9,52 @@ from backend.networks.landmark_encoder import LandmarkEncoder
 
 
 class ViewLandmarks(nn.Module):
-    """To be added to what a regressor makes of the pictures.
+    """To be added to what a regressor makes of the pictures: a `LandmarkEncoder` for each view.
 
-    One `LandmarkEncoder` looks at every view. What it says of the views there are is put together by two more layers,
-    which know which views these are: depth is in views from aside, width in the one from the front.
+    What is shared is the mean of what the views that there are say of it. Two layers that put the views' features
+    together learn much more slowly.
 
     Args:
         shared: outputs of all views together.
         own: outputs of each view.
         views: how many there are.
-        features: of each view.
-        hidden: width of the layer that puts views together.
     """
 
-    def __init__(self, shared: int, own: int, views: int, features: int = 256, hidden: int = 384):
+    def __init__(self, shared: int, own: int, views: int):
         super().__init__()
-        self.encoder = LandmarkEncoder(features)
-        self.together = nn.Sequential(nn.Linear(views * (features + 1), hidden), nn.SiLU(), nn.Linear(hidden, shared))
-        self.own = nn.Linear(features, own)
+        self.shared = shared
+        self.encoders = nn.ModuleList(LandmarkEncoder(shared + own) for _ in range(views))
 
     @property
-    def last_layers(self) -> tuple[nn.Linear, nn.Linear]:
-        """Those whose sums are the outputs."""
-        return self.together[-1], self.own
+    def last_layers(self) -> tuple[nn.Linear, ...]:
+        """Those whose mean, or whose answer, the outputs are."""
+        return tuple(encoder.layers[-1] for encoder in self.encoders)
+
+    @property
+    def mean(self) -> Tensor:
+        """(2 * points,) from 0 to 1 across the crop: the mean of the examples."""
+        return self.encoders[0].mean
+
+    def whiten_as(self, landmarks: Tensor) -> None:
+        """All encoders, as `LandmarkEncoder.whiten_as`."""
+        first, *others = self.encoders
+        first.whiten_as(landmarks)
+        for encoder in others:
+            encoder.mean.copy_(first.mean)
+            encoder.whitening.copy_(first.whitening)
 
     def forward(self, landmarks: Tensor, present: Tensor) -> Tensor:
         """What landmarks say.
 
         Args:
             landmarks: (B, views, points, 2) float, from 0 to 1 across each view's crop.
-            present: (B, views) bool; of a view that is missing the landmarks say nothing of the face, and what they say
-                of the view itself is of no use.
+            present: (B, views) bool, at least one a row; of a view that is missing the landmarks say nothing of the
+                face, and what they say of the view itself is of no use.
 
         Returns:
             (B, shared + views * own) float32: what is shared, then each view's own.
         """
-        with torch.autocast(landmarks.device.type, enabled=False):
-            seen = nn.functional.silu(self.encoder(landmarks.flatten(0, 1)))
-            own = self.own(seen).unflatten(0, present.shape).flatten(1)
-            there = present.to(seen).unsqueeze(-1)
-            seen = torch.cat([seen.unflatten(0, present.shape) * there, there], dim=-1)
-            return torch.cat([self.together(seen.flatten(1)), own], dim=1)
+        said = torch.stack([encoder(landmarks[:, view]) for view, encoder in enumerate(self.encoders)], dim=1)
+        there = present.to(said).unsqueeze(-1)
+        shared = (said[..., : self.shared] * there).sum(1) / there.sum(1)
+        return torch.cat([shared, said[..., self.shared :].flatten(1)], dim=1)

@@ -202,7 +202,8 @@ def test_the_landmarks_of_a_missing_view_say_nothing_of_the_face(with_landmarks,
     batch = with_landmarks.completed(views)
     shared = with_landmarks.network.parameter_split.total - 18
     network = with_landmarks.network.landmarks
-    torch.nn.init.normal_(network.together[-1].weight)
+    network.encoders[1].layers[-1].weight.data.normal_()
+    network.encoders[2].layers[-1].weight.data.normal_()
     present = torch.tensor([[True, True, False]] * PEOPLE)
     other = batch["detected"].clone()
     other[:, 2] = 0.5
@@ -231,7 +232,7 @@ def test_landmarks_alone_teach_the_shape(with_landmarks, views):
     batch = with_landmarks.completed(views)
     loss = with_landmarks.losses(batch, with_landmarks.outputs(batch))["landmarks_alone"]
     loss.backward()
-    assert with_landmarks.network.landmarks.encoder.layers[0].weight.grad.abs().sum() > 0
+    assert with_landmarks.network.landmarks.encoders[0].layers[0].weight.grad.abs().sum() > 0
     assert with_landmarks.network.backbone.fc.weight.grad is None
     with pytest.raises(UsageError, match=r"network\.sees_landmarks"):
         small(losses__landmarks_alone=0.1)

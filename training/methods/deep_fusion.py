@@ -176,7 +176,7 @@ class DeepFusionTraining(TrainingMethod):
         if network.sees_landmarks:
             self.detectors = landmark_detectors(self.model)
             examples = detected_examples(self.detectors, self.model, self.network.camera)
-            self.network.landmarks.encoder.whiten_as(examples / self.network.camera.size)
+            self.network.landmarks.whiten_as(examples / self.network.camera.size)
         if self.wants("landmarks_alone"):
             if not network.sees_landmarks:
                 raise UsageError(
@@ -244,7 +244,7 @@ class DeepFusionTraining(TrainingMethod):
             "points68": points,
         }
         if self.network.sees_landmarks:
-            usual = self.network.landmarks.encoder.mean.unflatten(0, (-1, 2)) * size
+            usual = self.network.landmarks.mean.unflatten(0, (-1, 2)) * size
             found = detected_landmarks(single, self.model, self.detectors, usual) / size
             batch["detected"] = found.unflatten(0, (-1, VIEWS))
         return batch
