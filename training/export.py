@@ -58,12 +58,12 @@ def export(name: str, run_path: Path, output: Path | None = None) -> Path:
 
 def model_card(path: Path, run: TrainedRun, facts: dict[str, Any], numbers: int) -> str:
     """Markdown: what the weights are, from what, by which command, and how good."""
-    about = facts["run"]
+    about, megabytes = facts["run"], path.stat().st_size / 1e6
     rows = {
         "Method": run.method.name,
         "Preset": about["preset"] or "none",
         "Face model": run.method.face_model_name,
-        "Stored": f"{numbers:,} numbers, statistics and tables included ({path.stat().st_size / 1e6:.1f} MB, half precision)",
+        "Stored": f"{numbers:,} numbers, statistics and tables included ({megabytes:.1f} MB, half precision)",
         "Trained": f"{about['steps']:,} steps, {about['minutes']:.1f} minutes, {about['machine']}",
         "Command": f"`{about['command']}`",
         "Commit": about["commit"],
