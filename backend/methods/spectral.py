@@ -117,7 +117,7 @@ class Spectral(ReconstructionMethod):
 
     def codes(self, image: np.ndarray, face: DetectedFace) -> Codes:
         found = self.eye_motion.codes(image, face)
-        identity = coded_identity(self.network, image, face.points)
+        identity = coded_identity(self.network, image, found.points)
         return replace(found, measurement=self.measurement(identity, found.measurement.keys))
 
     def measurement(self, identity: Tensor, keys: dict[str, tuple[float, float]]) -> CodeMeasurement:

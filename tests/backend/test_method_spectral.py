@@ -47,10 +47,12 @@ def network():
 
 @pytest.fixture
 def method(network):
-    found = Codes(
-        CodeMeasurement(np.full(96, 9.0), np.full(96, 0.5), KEYS), np.zeros(40), None, np.zeros((9, 3)), {}, None
+    """Its Eye Motion answers with the detector's points and always the same."""
+    measured = CodeMeasurement(np.full(96, 9.0), np.full(96, 0.5), KEYS)
+    eye_motion = SimpleNamespace(
+        codes=lambda image, face: Codes(measured, np.zeros(40), None, np.zeros((9, 3)), {}, face.points),
+        weights={"eye-motion": "random"},
     )
-    eye_motion = SimpleNamespace(codes=lambda image, face: found, weights={"eye-motion": "random"})
     sureness = IdentitySureness(torch.linspace(0, 1, 96), torch.linspace(0, 2, 96))
     return Spectral(network, sureness, eye_motion, {"spectral": "random"})
 
