@@ -64,8 +64,9 @@ class Checkpoints(Callback):
 
 
 def renew_state(path: Path, module: LightningModule) -> None:
-    """Puts a module's state as it is now into its checkpoint, and changes nothing else: what a validation after the last
-    step has written down belongs to the parameters of that step.
+    """Puts a module's state as it is now into its checkpoint, and changes nothing else.
+
+    What a validation after the last step has written down belongs to the parameters of that step.
 
     Raises OSError.
     """
