@@ -16,17 +16,18 @@ TEXTURE_SIZES = (
     ("4096", "4096 px", "For sharp photographs of at least 12 megapixels; takes longer and more memory"),
 )
 METHODS = (
-    ("fit", "Fit", "The head is fitted to the landmarks of the photographs: the quickest, and right with any face"),
     (
         "eye-motion",
         "Eye Motion",
-        "A network looks at the whole face first, shut and half-shut eyes above all; the fit starts from what it saw",
+        "A network looks at the whole face first, shut and half-shut eyes above all; the fit starts from what it saw. "
+        "Nearest to the person on the average",
     ),
     (
         "spectral",
         "Spectral",
-        "A network that tells people apart says whose head it is, Eye Motion what the face does; then comes the fit",
+        "Another network says who it is, Eye Motion what the face does; the fit starts from both",
     ),
+    ("fit", "Fit", "The head is fitted to the landmarks of the photographs alone: the quickest"),
 )
 """How a head is made. The names are those of the backend."""
 
@@ -125,7 +126,7 @@ class LIFEMASK_PG_scene(bpy.types.PropertyGroup):
         options=set(),  # it is not animated
     )
     method: bpy.props.EnumProperty(
-        name="Method", description="How the head is found in the photographs", items=METHODS, default="fit"
+        name="Method", description="How the head is found in the photographs", items=METHODS, default="eye-motion"
     )
 
 

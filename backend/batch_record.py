@@ -13,11 +13,13 @@ from pathlib import Path
 from . import asset_store
 from .batch_plan import Person
 from .batch_report import replace_file
-from .options import DEFAULT_FACE_MODEL, DEFAULT_METHOD, ReconstructOptions
+from .options import DEFAULT_FACE_MODEL, ReconstructOptions
 from .output_folder import is_ours
 
 RECORD_FILE = "head.batch.json"
 SCHEMA_VERSION = 1
+UNNAMED_METHOD = "fit"
+"""Of the heads of batches that were made when there was no other."""
 
 
 def fingerprint(person: Person, options: ReconstructOptions) -> str:
@@ -29,7 +31,7 @@ def fingerprint(person: Person, options: ReconstructOptions) -> str:
     digest = hashlib.sha256()
     export_options = json.dumps(json.loads(options.export_options or "{}"), sort_keys=True)
     told = [options.focal_length_mm, options.texture_size, options.texture, export_options, *person.faces]
-    if options.method != DEFAULT_METHOD:
+    if options.method != UNNAMED_METHOD:
         told.append(options.method)
     if options.face_model != DEFAULT_FACE_MODEL:
         model = asset_store.find(options.face_model)

@@ -153,7 +153,7 @@ def fit_photographs(
     return fit(load_face_model(face_model), load_calibration(), observations)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=len(METHODS))
 def method_named(name: str, device: str = "cpu") -> ReconstructionMethod | None:
     """A paper's method with its weights, or None for "fit", which has none.
 

@@ -8,6 +8,7 @@ places, so a fit can succeed. `face_model_files` writes small files with random 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,12 @@ def random_person(seed: int) -> Person:
 
 
 def flame_content(kind: str = "2020", seed: int = 11) -> dict[str, np.ndarray | str]:
-    """The arrays of a FLAME file by their names there, all plain; see `write_flame_head`."""
+    """The arrays of a FLAME file by their names there, all plain, not to be changed; see `write_flame_head`."""
+    return dict(_flame_content(kind, seed))
+
+
+@lru_cache(maxsize=1)
+def _flame_content(kind: str, seed: int) -> dict[str, np.ndarray | str]:
     generator = np.random.default_rng([seed, 1])
     person = random_person(seed)
     triangles = _flame_skin(person.head, person.neutral, generator)

@@ -51,19 +51,19 @@ def export(name: str, run_path: Path, output: Path | None = None) -> Path:
     with disk_full_in_words(path):
         save_weights(path, state, name, run.method.face_model_name, facts)
         written = load_weights(path, name, run.method.face_model_name)
-        parameters = sum(value.numel() for value in written.state.values())
-        path.with_suffix(".md").write_text(model_card(path, run, facts, parameters), "utf-8")
+        numbers = sum(value.numel() for value in written.state.values())
+        path.with_suffix(".md").write_text(model_card(path, run, facts, numbers), "utf-8")
     return path
 
 
-def model_card(path: Path, run: TrainedRun, facts: dict[str, Any], parameters: int) -> str:
+def model_card(path: Path, run: TrainedRun, facts: dict[str, Any], numbers: int) -> str:
     """Markdown: what the weights are, from what, by which command, and how good."""
-    about = facts["run"]
+    about, megabytes = facts["run"], path.stat().st_size / 1e6
     rows = {
         "Method": run.method.name,
         "Preset": about["preset"] or "none",
         "Face model": run.method.face_model_name,
-        "Parameters": f"{parameters:,} ({path.stat().st_size / 1e6:.1f} MB, half precision)",
+        "Stored": f"{numbers:,} numbers, statistics and tables included ({megabytes:.1f} MB, half precision)",
         "Trained": f"{about['steps']:,} steps, {about['minutes']:.1f} minutes, {about['machine']}",
         "Command": f"`{about['command']}`",
         "Commit": about["commit"],

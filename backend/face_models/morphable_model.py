@@ -159,7 +159,7 @@ class SurfacePoints:
         return np.einsum("...lcd,lc->...ld", vertices[..., self.vertices, :], self.barycentric)
 
 
-@dataclass
+@dataclass(eq=False)
 class MorphableModel(ABC):
     """A head that varies with identity and moves with named keys.
 

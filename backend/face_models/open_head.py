@@ -24,7 +24,7 @@ LICENCE = Licence(
 EYE_SIDES = ("left", "right")
 
 
-@dataclass
+@dataclass(eq=False)
 class OpenHead(MorphableModel):
     """The face model in `backend/assets/open_head.npz`.
 

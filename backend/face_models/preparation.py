@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 
 from backend.alignment import similarity
 from backend.errors import UsageError
+from backend.face_models import load_face_model
 from backend.face_models.carried_keys import carried_keys
 from backend.face_models.eyes import IRIS_DEGREES, eye_colour_masks, fit_sphere
 from backend.face_models.identity_map import identity_map
@@ -82,7 +83,7 @@ def prepare(arrays: ModelArrays, progress: Progress | None = None) -> Registered
     """
     told = progress or (lambda stage, share: None)
     told("looking at the face model", 0.0)
-    open_head = OpenHead()
+    open_head = load_face_model("open_head")
     kept = _kept(arrays)
     mean = arrays.mean[kept.index].astype(np.float64)
     kept = _named_eyeballs(kept, mean)

@@ -9,6 +9,7 @@ Where the other model has no surface, the open head stays as the warp left it, a
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import sparse
@@ -21,9 +22,12 @@ from backend.face_models.morphable_model import SurfacePoints
 from backend.face_models.open_head import OpenHead
 from backend.face_models.rendered_landmarks import detect_on_head, embed_points, plain_colours, portrait_camera
 from backend.lid_rig import mesh_edges
+from backend.rendering.camera import Camera
 from backend.surface import OrientedSurface, mesh_normals
 
 YAWS = (0.0, -35.0, 35.0)
+OWN_CENTRE = np.array([0.0, -0.03, 0.0])
+"""Of the open head's pictures, metres."""
 LEAST_FACING = 0.35
 """Cosine between the normal and the line of sight below which a detected point says little of the place."""
 WARP_SMOOTHING = 2e-3
@@ -126,49 +130,57 @@ class _Pairs:
 
 
 def _pairs(source: OpenHead, target: BareHead) -> _Pairs:
-    skin = skin_triangles(source)
-    own_centre = np.array([0.0, -0.03, 0.0])
     centre = _face_centre(target.mean)
-    normals = [
-        mesh_normals(head, triangles) for head, triangles in ((source.mean, skin), (target.mean, target.triangles))
-    ]
+    normals = mesh_normals(target.mean, target.triangles)
     corners, shares, of_target, weight = [], [], [], []
     for yaw in YAWS:
-        cameras = portrait_camera(own_centre, yaw), portrait_camera(centre, yaw)
-        found = []
-        for head, seen, surface, colours, camera, normal in zip(
-            (source.mean, target.mean),
-            (source.topology.triangles, target.all_triangles),
-            (skin, target.triangles),
-            (plain_colours(source.masks), target.colours),
-            cameras,
-            normals,
-            strict=True,
-        ):
-            head = np.asarray(head, np.float64)
-            face, _ = detect_on_head(head, seen, colours, camera)
-            vertices, barycentric = embed_points(face.points[:FIRST_IRIS], head, surface, camera)
-            places = SurfacePoints(vertices, barycentric)
-            sight = camera.rotation[2]
-            found.append((places, places.apply(head), -(places.apply(normal) @ sight)))
-            if yaw == 0.0 and len(found) == 2:
-                centre = _refined_centre(found, own_centre)
-        (own, _, own_facing), (_, others, facing) = found
-        seen_well = np.minimum(own_facing, facing)
+        own = _open_head_seen(source, yaw)
+        camera = portrait_camera(centre, yaw)
+        others = _seen(target.mean, target.all_triangles, target.triangles, target.colours, normals, camera)
+        if yaw == 0.0:
+            centre = _refined_centre(own, others)
+        seen_well = np.minimum(own.facing, others.facing)
         kept = seen_well > LEAST_FACING
-        corners.append(own.vertices[kept])
-        shares.append(own.barycentric[kept])
-        of_target.append(others[kept])
+        corners.append(own.places.vertices[kept])
+        shares.append(own.places.barycentric[kept])
+        of_target.append(others.points[kept])
         weight.append(seen_well[kept])
     places = SurfacePoints(np.concatenate(corners), np.concatenate(shares))
     of_source = places.apply(source.mean.astype(np.float64))
     return _Pairs(places, of_source, np.concatenate(of_target), np.concatenate(weight))
 
 
-def _refined_centre(found, own_centre: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class _Seen:
+    """What the detector finds on a picture of a head: places on its skin, (N, 3) metres, (N,) how far they face it."""
+
+    places: SurfacePoints
+    points: np.ndarray
+    facing: np.ndarray
+
+
+@lru_cache(maxsize=len(YAWS))
+def _open_head_seen(source: OpenHead, yaw: float) -> _Seen:
+    """Kept, as a process that prepares several models looks at the same open head each time."""
+    skin = skin_triangles(source)
+    camera = portrait_camera(OWN_CENTRE, yaw)
+    normals = mesh_normals(source.mean, skin)
+    return _seen(source.mean, source.topology.triangles, skin, plain_colours(source.masks), normals, camera)
+
+
+def _seen(
+    mean: np.ndarray, shown: np.ndarray, skin: np.ndarray, colours: np.ndarray, normals: np.ndarray, camera: Camera
+) -> _Seen:
+    head = np.asarray(mean, np.float64)
+    face, _ = detect_on_head(head, shown, colours, camera)
+    places = SurfacePoints(*embed_points(face.points[:FIRST_IRIS], head, skin, camera))
+    return _Seen(places, places.apply(head), -(places.apply(normals) @ camera.rotation[2]))
+
+
+def _refined_centre(own: _Seen, others: _Seen) -> np.ndarray:
     """What of the other head lies where the open head's picture is centred."""
-    scale, rotation, shift = similarity(found[0][1], found[1][1])
-    return scale * rotation @ own_centre + shift
+    scale, rotation, shift = similarity(own.points, others.points)
+    return scale * rotation @ OWN_CENTRE + shift
 
 
 def _face_centre(mean: np.ndarray) -> np.ndarray:

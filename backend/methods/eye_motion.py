@@ -21,6 +21,7 @@ from backend.aligned_crop import align
 from backend.code_measurement import CodeMeasurement
 from backend.landmarks68 import landmarks68_from_478
 from backend.methods.method import Codes, ParameterSplit, ReconstructionMethod
+from backend.methods.sureness import Sureness, trained
 from backend.networks.landmark_encoder import LandmarkEncoder
 from backend.networks.resnet import Bottleneck, resnet50
 from backend.rendering.camera import Camera
@@ -210,34 +211,6 @@ def project(points: Tensor, rotation: Tensor, translation: Tensor, intrinsics: T
     return seen[..., :2] / seen[..., 2:].clamp(min=1e-3) * intrinsics[..., :2] + intrinsics[..., 2:]
 
 
-@dataclass(frozen=True)
-class Sureness:
-    """How far the network's codes were from the truth of people it had never seen.
-
-    Attributes:
-        identity_gain: (I,) factor that an identity coefficient is to be multiplied by: below 1 where the network says
-            more than it knows.
-        identity_deviation: (I,), expression_deviation: (E,): root mean square of what is then left.
-        expression_mean, expression_spread: (E,) mean and standard deviation of the people it was trained on, which its
-            answers contain: a network that sees nothing of a key answers with their mean.
-    """
-
-    identity_gain: Tensor
-    identity_deviation: Tensor
-    expression_deviation: Tensor
-    expression_mean: Tensor
-    expression_spread: Tensor
-
-    def state(self) -> dict[str, Tensor]:
-        """For the file of the weights."""
-        return {f"sureness.{name}": value for name, value in vars(self).items()}
-
-    @classmethod
-    def from_state(cls, state: dict[str, Tensor]) -> Sureness:
-        """The inverse of `state`; other names are left."""
-        return cls(**{name: state[f"sureness.{name}"].float() for name in cls.__dataclass_fields__})
-
-
 class EyeMotion(ReconstructionMethod):
     """The method of the paper, ready for use.
 
@@ -273,14 +246,9 @@ class EyeMotion(ReconstructionMethod):
         """
         from backend.methods.eye_states import DEFAULT_WEIGHTS as DETECTOR_WEIGHTS
         from backend.methods.eye_states import EyeStateDetector
-        from backend.weights import load_weights
 
-        loaded = load_weights(weights, METHOD, face_model="open_head")
-        network = EyeMotionNetwork.from_facts(loaded.facts["network"])
-        state = {name: value.float() for name, value in loaded.state.items() if not name.startswith("sureness.")}
-        network.load_state_dict(state)
+        loaded, network, sureness = trained(weights, METHOD, EyeMotionNetwork.from_facts, Sureness)
         names = {METHOD: loaded.name, "eye-state": DETECTOR_WEIGHTS}
-        sureness = Sureness.from_state(loaded.state)
         return cls(network, sureness, tuple(loaded.facts["key_names"]), EyeStateDetector.load(), names, device)
 
     def codes(self, image: np.ndarray, face: DetectedFace) -> Codes:

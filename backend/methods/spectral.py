@@ -9,7 +9,7 @@ from the paper, and why: docs/methods/spectral.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,35 +24,13 @@ from backend.landmarks68 import landmarks68_from_478
 from backend.methods.eye_motion import LEAST_DEVIATION, SEEN_TWICE, EyeMotion
 from backend.methods.method import Codes, ReconstructionMethod
 from backend.methods.spectral_network import SpectralNetwork
+from backend.methods.sureness import IdentitySureness, trained
 
 if TYPE_CHECKING:
     from backend.detection import DetectedFace
 
 METHOD = "spectral"
 DEFAULT_WEIGHTS = "spectral-open-small"
-
-
-@dataclass(frozen=True)
-class IdentitySureness:
-    """How far the network's identities were from the truth of people it had never seen.
-
-    Attributes:
-        identity_gain: (I,) factor that a coefficient is to be multiplied by: below 1 where the network says more than
-            it knows.
-        identity_deviation: (I,) root mean square of what is then left.
-    """
-
-    identity_gain: Tensor
-    identity_deviation: Tensor
-
-    def state(self) -> dict[str, Tensor]:
-        """For the file of the weights."""
-        return {f"sureness.{name}": value for name, value in vars(self).items()}
-
-    @classmethod
-    def from_state(cls, state: dict[str, Tensor]) -> IdentitySureness:
-        """The inverse of `state`; other names are left."""
-        return cls(**{name: state[f"sureness.{name}"].float() for name in cls.__dataclass_fields__})
 
 
 def coded_identity(network: SpectralNetwork, photograph: np.ndarray, points: np.ndarray) -> Tensor:
@@ -105,19 +83,13 @@ class Spectral(ReconstructionMethod):
         Raises:
             SetupError, UsageError: weights are missing, damaged, of another method or face model.
         """
-        from backend.weights import load_weights
-
-        loaded = load_weights(weights, METHOD, face_model="open_head")
-        network = SpectralNetwork.from_facts(loaded.facts["network"])
-        state = {name: value.float() for name, value in loaded.state.items() if not name.startswith("sureness.")}
-        network.load_state_dict(state)
+        loaded, network, sureness = trained(weights, METHOD, SpectralNetwork.from_facts, IdentitySureness)
         eye_motion = EyeMotion.load(device=device)
-        names = {METHOD: loaded.name, **eye_motion.weights}
-        return cls(network, IdentitySureness.from_state(loaded.state), eye_motion, names, device)
+        return cls(network, sureness, eye_motion, {METHOD: loaded.name, **eye_motion.weights}, device)
 
     def codes(self, image: np.ndarray, face: DetectedFace) -> Codes:
         found = self.eye_motion.codes(image, face)
-        identity = coded_identity(self.network, image, face.points)
+        identity = coded_identity(self.network, image, found.points)
         return replace(found, measurement=self.measurement(identity, found.measurement.keys))
 
     def measurement(self, identity: Tensor, keys: dict[str, tuple[float, float]]) -> CodeMeasurement:

@@ -485,7 +485,7 @@ def face_models(addon, arguments: dict) -> dict:
     facts["sold"] = addon("properties").why_no_head(bpy.context.scene)
     session.configure(module.Settings(root=home))
     facts["polls"]["not sold"] = polls()
-    settings().method = "eye-motion"
+    settings().method = "spectral"
     sent, start = [], session._start
     session._start = lambda kind, method, parameters: (sent.append(parameters), start(kind, method, parameters))
     bpy.ops.lifemask.reconstruct(filepath=str(picture))

@@ -64,7 +64,7 @@ def test_a_script_makes_a_head_that_needs_no_file_but_its_own(measure, made_up_h
         "texture_size": 2048,
         "texture": True,
         "face_model": "open_head",
-        "method": "fit",
+        "method": "eye-motion",
     }
     sizes = {name: size[:2] for name, size in measured["pictures"].items()}
     assert sizes == {"albedo.png": [64, 64], "photo_1.jpg": [300, 400], "photo_2.jpg": [420, 280]}
@@ -189,7 +189,7 @@ def test_a_batch_is_asked_for_as_the_backend_takes_it(measure):
         "overwrite": False,
         "jobs": 2,
         "options": {
-            "texture_size": 1024, "texture": True, "face_model": "open_head", "method": "fit",
+            "texture_size": 1024, "texture": True, "face_model": "open_head", "method": "eye-motion",
             "formats": ["fbx", "glb"], "blender": "",
             "export_options": {"preset": "unreal", "keys": "used", "parts": "joined", "texture_size": 512},
         },
@@ -225,7 +225,7 @@ def test_a_face_model_that_is_not_installed_or_may_not_be_sold_disables_what_wou
     assert "The face model ict is not installed here" in measured["not installed"]
     assert "FLAME 2023 may not be sold" in measured["sold"]
     asked = measured["asked"]
-    assert (asked["face_model"], asked["method"], asked["for_sale"]) == ("flame2023", "eye-motion", False)
+    assert (asked["face_model"], asked["method"], asked["for_sale"]) == ("flame2023", "spectral", False)
     assert "FLAME 2023 may not be sold" in measured["update"] and measured["updated with"] == "flame2023"
 
 

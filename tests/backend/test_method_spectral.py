@@ -47,10 +47,12 @@ def network():
 
 @pytest.fixture
 def method(network):
-    found = Codes(
-        CodeMeasurement(np.full(96, 9.0), np.full(96, 0.5), KEYS), np.zeros(40), None, np.zeros((9, 3)), {}, None
+    """Its Eye Motion answers with the detector's points and always the same."""
+    measured = CodeMeasurement(np.full(96, 9.0), np.full(96, 0.5), KEYS)
+    eye_motion = SimpleNamespace(
+        codes=lambda image, face: Codes(measured, np.zeros(40), None, np.zeros((9, 3)), {}, face.points),
+        weights={"eye-motion": "random"},
     )
-    eye_motion = SimpleNamespace(codes=lambda image, face: found, weights={"eye-motion": "random"})
     sureness = IdentitySureness(torch.linspace(0, 1, 96), torch.linspace(0, 2, 96))
     return Spectral(network, sureness, eye_motion, {"spectral": "random"})
 
@@ -103,3 +105,26 @@ def test_saved_weights_say_the_same(network, tmp_path, astronaut, face):
     assert np.allclose(codes.measurement.identity, own.measurement.identity, atol=0.02)
     assert set(loaded.weights) == {"spectral", "eye-motion", "eye-state"}
     assert codes.closure and set(codes.measurement.keys)
+
+
+@pytest.mark.parametrize(("encoders", "landmarks"), [(1, "none"), (1, "all"), (2, "none"), (2, "second"), (2, "all")])
+def test_what_says_the_identity_is_kept_and_nothing_else(encoders, landmarks):
+    torch.manual_seed(0)
+    split = SpectralSplit(identity=6, pose=3, expression=5, albedo=2, camera=3, light=27)
+    recogniser = IResNet((1, 1, 1, 1), width=4, embedding=16)
+    network = SpectralNetwork(split, recogniser, encoders, width=12, second_width=4, landmarks=landmarks).eval()
+    if landmarks != "none":
+        network.landmark_encoder.whiten_as(torch.rand(300, 478, 2))
+        torch.nn.init.normal_(network.landmark_encoder.layers[-1].weight)
+    face, image, points = torch.rand(2, 3, 112, 112), torch.rand(2, 3, 64, 64), torch.rand(2, 478, 2)
+    state, facts = network.identity_alone()
+    again = SpectralNetwork.from_facts(facts)
+    again.load_state_dict(state)
+    with torch.no_grad():
+        whole, identity = network(face, image, points), network.identity(face, points)
+        assert torch.equal(whole[:, :6], identity)
+        assert torch.allclose(again.eval().identity(face, points), identity, atol=1e-6)
+        moved = network(face, image, points + 0.1 * torch.rand(2, 478, 2))
+    assert not any(name.startswith("second.") for name in state)
+    assert torch.equal(moved[:, :6], identity) == (landmarks != "all")
+    assert torch.equal(moved[:, 6:], whole[:, 6:]) == (landmarks == "none")

@@ -355,7 +355,7 @@ def test_a_networks_codes_help_to_fit_any_model(flame, astronaut, monkeypatch):
     """The pipeline's way: a method's codes are the open head's, the head another model's."""
     monkeypatch.setattr("backend.pipeline.load_face_model", lambda name: flame)
     head = fit_photographs([astronaut.image], [None], method="eye-motion", face_model=flame.name)
-    alone = fit_photographs([astronaut.image], [None], face_model=flame.name)
+    alone = fit_photographs([astronaut.image], [None], method="fit", face_model=flame.name)
     assert head.photographs[0].landmark_error < 0.04
     assert np.abs(head.identity - alone.identity).max() > 0.05
 

@@ -145,7 +145,7 @@ def test_the_command_prints_both_tables_and_writes_both(model, tmp_path, monkeyp
         expressiveness, "compare_views", lambda models, folder, method: (f"{folder.name} {method}", {"metrical": 2})
     )
     assert shape.main(["--face-model", "other", "--people", "3", "--json", str(answer)]) == 0
-    assert capsys.readouterr().out == "['open_head', 'other'] 3\nfour_views_nc fit\n"
+    assert capsys.readouterr().out == "['open_head', 'other'] 3\nfour_views_nc eye-motion\n"
     assert json.loads(answer.read_text()) == {"expressiveness": [{"rows": 1}], "four_views": {"metrical": 2}}
 
 

@@ -71,7 +71,9 @@ def test_a_run_folder_holds_settings_commit_seed_metrics_pictures_and_a_checkpoi
     assert len(losses_of(run, "validation/largest_error")) == 4  # after 6, 12, 18 steps and at the end
     assert Image.open(run / "pictures" / "train_0000010.png").size == (12, 8)
     assert (run / "pictures" / "validation_0000012.png").exists()
-    assert (run / "checkpoints" / "last.ckpt").exists() and list((run / "tensorboard").iterdir())
+    assert list((run / "tensorboard").iterdir())
+    kept = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    assert kept["state_dict"]["validated_after"] == kept["global_step"] == 20  # by the validation at the end
 
 
 STOPS = [(1, {}), (7, {}), (12, {}), (14, {}), (19, {}), (12, {"data.workers": 1}), (8, {"training.accumulate": 3})]

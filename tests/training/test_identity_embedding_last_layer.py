@@ -140,6 +140,32 @@ def test_the_command_writes_weights_with_their_card(more, shards, tmp_path):
     assert "## Last layer" in card and "learn-last-layer" in card and ("--mirrored" in card) == bool(more)
 
 
+def test_people_of_several_folders_are_not_taken_for_one_another(shards, tmp_path, monkeypatch):
+    """The same folder twice is twice as many people, and the answer is the same."""
+    facts = {"network": {"blocks": [1, 1, 1, 1], "width": 4, "embedding": 4, "size": 32}}
+    save_weights(tmp_path / "tiny.safetensors", tiny().state_dict(), "identity-embedding", "open_head", facts)
+    numbers, learnt = [], closed.learn
+
+    def learn(network, features, people, shrinkage):
+        rows = list(features)
+        numbers.append((torch.cat([persons for _, persons in rows]).unique().tolist(), people))
+        learnt(network, rows, people, shrinkage)
+
+    monkeypatch.setattr(closed, "learn", learn)
+    words = [
+        "--weights",
+        str(tmp_path / "tiny.safetensors"),
+        "--size",
+        "48",
+        "--output",
+        str(tmp_path / "w.safetensors"),
+    ]
+    for folders in ([shards], [shards, shards]):
+        assert closed.main([*words, "--shards", *map(str, folders)]) == 0
+    (once, people), (twice, all_people) = numbers
+    assert all_people == 2 * people and twice == once + [number + people for number in once]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -144,6 +144,6 @@ def test_every_ablation_fits_the_settings_of_its_method(method: str):
     path = settings_module.CONFIGS / method.replace("-", "_") / "ablations.yaml"
     if not path.is_file():
         pytest.skip("this method has none")
-    assert set(yaml.safe_load(path.read_text())) <= {"preset", "seeds", "overrides", "runs"}
+    assert set(yaml.safe_load(path.read_text())) <= {"preset", "seeds", "one_seed", "overrides", "runs"}
     for ablation in ablations(method):
         load_settings(method_class(method).Settings, method, ablation.preset, overrides=ablation.overrides)

@@ -12,9 +12,9 @@ import webdataset
 from backend.errors import UsageError
 from backend.face_models import load_face_model
 from backend.rendering.camera import Camera
-from training.data import pictures, shards
+from training.data import pictures, shards, synthesise
 from training.data.batches import Batches, BatchLoader, Reading, SyntheticBatches
-from training.data.pictures import ShardPictures, in_crop
+from training.data.pictures import ShardPictures, in_crop, open_shards
 from training.data.sample import DenseLabels, Sample
 from training.data.shards import ShardFolder, ShardSettings, shard_name, write_shards
 
@@ -353,3 +353,21 @@ def test_the_description_says_what_the_shards_are(tmp_path: Path):
         "format": 1, "seed": 3, "size": 48, "framing": "portrait", "dense": False,
         "pictures_per_person": PER_PERSON, "pictures_per_shard": 16, "face_model": "open_head",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--pictures-per-person", "0"], "at least 1"),
+        (["--pictures-per-person", "3"], "multiple of --pictures-per-person, 3"),
+    ],
+)
+def test_a_person_is_in_one_shard(words, sentence, tmp_path):
+    with pytest.raises(UsageError, match=sentence):
+        synthesise.main(["--output", str(tmp_path / "shards"), "--count", "8", *words])
+
+
+def test_fewer_pictures_of_a_person_are_more_people(tmp_path):
+    write_shards(tmp_path, 1, 0, 12, 32, pictures_per_person=4, pictures_per_shard=8, album=Cards)
+    folder = open_shards(tmp_path, 32)
+    assert folder.persons.tolist() == [0] * 4 + [1] * 4 + [2] * 4

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from backend.face_models import load_face_model
+from training.evaluation.held_out import look_at_held_out
 from training.evaluation.now import pooled, scan_error
 from training.evaluation.shape import skin_triangles
 from training.losses.local_dynamic import relative_gaps, widths_of_pairs
 
 if TYPE_CHECKING:
+    from training.methods.base import Batch, Outputs
     from training.methods.eye_motion import EyeMotionTraining
 
 BATCHES = 30
@@ -34,26 +36,16 @@ def held_out_figures(method: EyeMotionTraining) -> dict[str, float]:
         "lid_aperture_error_mm", "lip_aperture_error_mm", "aperture_error_mm" (mean over all pairs),
         "landmark_error_px" (of a crop of 224), "scan_median_mm", "scan_mean_mm", "scan_std_mm", "pictures", "people".
     """
-    data = method.data(method.settings)
-    data.setup()
     gaps, landmark_errors = [], []
-    heads: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    was_training = method.training
-    method.eval()
-    with torch.no_grad():
-        for number, batch in enumerate(data.val_dataloader()):
-            if number == BATCHES:
-                break
-            batch = method.completed({name: values.to(method.device) for name, values in batch.items()})
-            outputs = method.outputs(batch)
-            codes = outputs["codes"]
-            found = method.model.points("landmarks68", codes.identity, codes.expression)
-            true = method.model.points("landmarks68", batch["identity"], batch["key_weights"])
-            gaps.append(aperture_errors_mm(found, true).cpu())
-            landmark_errors.append(method.metrics(batch, outputs)["landmark_error_px"])
-            for person, said, known in zip(batch["person"].tolist(), codes.identity, batch["identity"], strict=True):
-                heads.setdefault(person, (said.cpu().numpy(), known.cpu().numpy()))
-    method.train(was_training)
+
+    def look(batch: Batch, outputs: Outputs) -> None:
+        codes = outputs["codes"]
+        found = method.model.points("landmarks68", codes.identity, codes.expression)
+        true = method.model.points("landmarks68", batch["identity"], batch["key_weights"])
+        gaps.append(aperture_errors_mm(found, true).cpu())
+        landmark_errors.append(method.metrics(batch, outputs)["landmark_error_px"])
+
+    heads = look_at_held_out(method, BATCHES, look)
     errors = torch.cat(gaps)
     chosen = list(heads.values())[:SCANNED_PEOPLE]
     scans = scan_summary(chosen)

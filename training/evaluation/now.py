@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.surface import Surface
+from training.evaluation.compiled_surface import CompiledSurface
 
 SEVEN_OF_68 = np.array([36, 39, 42, 45, 33, 48, 54])  # eye corners from the subject's right, nose base, mouth corners
 CROP_RADIUS = 1.4  # of the mean of outer eye corner distance and nose length
@@ -152,7 +152,7 @@ def scan_error(
     cropped = crop_to_face(scan_points, wanted)
     if not cropped.any():
         raise ValueError("No point of the scan lies near its own landmarks.")
-    surface = Surface(np.asarray(vertices, np.float64), triangles)
+    surface = CompiledSurface(vertices, triangles)
     alignment, distances = refine(surface, scan_points[cropped], start, with_scale=not metrical)
     return ScanError(distances * MILLIMETRES, cropped, alignment)
 
@@ -182,7 +182,7 @@ def crop_to_face(scan_points: np.ndarray, scan_landmarks: np.ndarray) -> np.ndar
 
 
 def refine(
-    surface: Surface, scan_points: np.ndarray, start: Similarity, *, with_scale: bool
+    surface: CompiledSurface, scan_points: np.ndarray, start: Similarity, *, with_scale: bool
 ) -> tuple[Similarity, np.ndarray]:
     """Moves a surface until the sum of squared distances of the scan points to it is smallest.
 
@@ -223,7 +223,9 @@ class _Fit:
     pivot: np.ndarray
 
 
-def _minimise(surface: Surface, scan_points: np.ndarray, motion: Similarity, with_scale: bool, settled_at: float):
+def _minimise(
+    surface: CompiledSurface, scan_points: np.ndarray, motion: Similarity, with_scale: bool, settled_at: float
+):
     damping, used = 1e-6, slice(0, 7 if with_scale else 6)
     best = _measured(surface, scan_points, motion)
     for _ in range(REFINEMENT_STEPS):
@@ -247,7 +249,7 @@ def _minimise(surface: Surface, scan_points: np.ndarray, motion: Similarity, wit
     return best
 
 
-def _measured(surface: Surface, scan_points: np.ndarray, motion: Similarity) -> _Fit:
+def _measured(surface: CompiledSurface, scan_points: np.ndarray, motion: Similarity) -> _Fit:
     """Distances and derivatives, a chunk of the scan at a time.
 
     The pivot is known only when all closest points are, so the sums are made about a point nearby and moved after it:
@@ -284,7 +286,7 @@ def _chunks(points: np.ndarray) -> Iterator[np.ndarray]:
         yield np.asarray(points[start : start + CHUNK], np.float64)
 
 
-def _closest(surface: Surface, scan_points: np.ndarray, motion: Similarity):
+def _closest(surface: CompiledSurface, scan_points: np.ndarray, motion: Similarity):
     """Closest points in the surface's own frame (N, 3), directions of distance in the scan's frame, distances (N,)."""
     points, triangles = surface.closest(motion.apply_inverse(scan_points))
     away = motion.apply(points) - scan_points

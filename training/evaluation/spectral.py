@@ -61,16 +61,16 @@ def ablation_table() -> tuple[str, dict]:
     """In words, and every run's figures by row.
 
     Raises:
-        UsageError: an ablation has not been trained.
+        UsageError: an ablation of the paper has not been trained.
     """
     results = read_results(METHOD)
-    if missing := [name for name in ABLATION_ROWS if name not in results]:
+    if missing := [name for name in (PICTURE, VERTICES, STRUCTURE) if name not in results]:
         raise UsageError(
             "ablation-missing",
             f"There is no result of the ablation {missing[0]}. Train it with: python3 -m training ablate {METHOD} "
             f"--only {missing[0]} data.shards=FOLDER",
         )
-    runs = {name: [run["figures"] for run in results[name]] for name in ABLATION_ROWS}
+    runs = {name: [run["figures"] for run in results[name]] for name in ABLATION_ROWS if name in results}
     lines = []
     for kind, words in COLUMNS.items():
         if not all(f"{kind}_median_mm" in run for rows in runs.values() for run in rows):

@@ -25,11 +25,13 @@ from backend.face_models.linearised import names_a_file
 from backend.methods.spectral import coded_identity
 from training.errors import TrainingError
 from training.evaluation.data_folder import data_folder
+from training.evaluation.held_out import look_at_held_out
 from training.evaluation.ict_people import subjects
 from training.evaluation.now import ScanError, pooled, scan_error
 from training.evaluation.shape import FRONT, ICT_FILE, skin_triangles
 
 if TYPE_CHECKING:
+    from training.methods.base import Batch, Outputs
     from training.methods.spectral import SpectralTraining
 
 logger = logging.getLogger(__name__)
@@ -68,28 +70,16 @@ def held_out_figures(method: SpectralTraining) -> dict[str, float]:
         raise TrainingError(
             "no-truth", f"What {method.face_model_name} codes of people of {method.shown_model} is not known."
         )
-    data = method.data(method.settings)
-    data.setup()
-    measured, pictures = [], 0
-    heads: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    was_training = method.training
-    method.eval()
-    with torch.no_grad():
-        for number, batch in enumerate(data.val_dataloader()):
-            if number == BATCHES:
-                break
-            batch = method.prepared({name: values.to(method.device) for name, values in batch.items()})
-            outputs = method.outputs(batch)
-            measured.append(method.metrics(batch, outputs))
-            pictures += len(batch["points"])
-            for person, said, known in zip(
-                batch["person"].tolist(), outputs["codes"].identity, batch["identity"], strict=True
-            ):
-                heads.setdefault(person, (said.cpu().numpy(), known.cpu().numpy()))
-    method.train(was_training)
+    measured, pictures = [], []
+
+    def look(batch: Batch, outputs: Outputs) -> None:
+        measured.append(method.metrics(batch, outputs))
+        pictures.append(len(batch["points"]))
+
+    heads = look_at_held_out(method, BATCHES, look)
     known = [scanned(method, *pair) for pair in list(heads.values())[:SCANNED_PEOPLE]]
     figures = {name: float(torch.stack([row[name] for row in measured]).mean()) for name in measured[0]}
-    figures |= scan_figures(method, known) | {"pictures": pictures, "people": len(known)}
+    figures |= scan_figures(method, known) | {"pictures": sum(pictures), "people": len(known)}
     try:
         folder = data_folder(None, ICT_FILE)
     except UsageError as error:

@@ -22,8 +22,8 @@ from backend.face_models import load_face_model
 from backend.face_models.differentiable import differentiable_model
 from backend.identity_crop import FACE_SIZE, face_crop, five_of_68, similarity
 from backend.methods.eye_motion import CropCamera, project, rotation_matrix
-from backend.methods.spectral import IdentitySureness
 from backend.methods.spectral_network import LandmarksFor, SpectralCodes, SpectralNetwork, weakly_projected
+from backend.methods.sureness import IdentitySureness
 from backend.networks.identity_encoder import FROZEN_STAGES
 from training.data.batches import SyntheticBatches
 from training.data.mirroring import Mirror

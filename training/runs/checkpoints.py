@@ -63,6 +63,20 @@ class Checkpoints(Callback):
         }
 
 
+def renew_state(path: Path, module: LightningModule) -> None:
+    """Puts a module's state as it is now into its checkpoint, and changes nothing else.
+
+    What a validation after the last step has written down belongs to the parameters of that step.
+
+    Raises OSError.
+    """
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint["state_dict"] = module.state_dict()
+    unfinished = path.with_name(f".{path.name}.part")
+    torch.save(checkpoint, unfinished)
+    os.replace(unfinished, path)
+
+
 def read_checkpoint(path: Path, method: str, face_model: str | None = None) -> dict[str, Any]:
     """A checkpoint that `Checkpoints` wrote, on the CPU.
 

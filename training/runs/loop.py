@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from backend.errors import Cancelled
 from training.methods.base import TrainingMethod
 from training.runs import randomness
-from training.runs.checkpoints import POSITION, Checkpoints, disk_full_in_words
+from training.runs.checkpoints import POSITION, Checkpoints, disk_full_in_words, renew_state
 from training.runs.endless_batches import EndlessBatches
 from training.runs.folder import RunFolder, write_json
 from training.runs.metrics_file import MetricsFile
@@ -89,6 +89,8 @@ def train(
         if has_validation and not stopping.interrupted:
             trainer.limit_val_batches = settings.validation_batches
             measured = validate(trainer, method, data)
+            if trainer.is_global_zero and folder.checkpoint.exists():
+                renew_state(folder.checkpoint, method)
             figures["validation"] = measured
     if trainer.is_global_zero:
         write_json(folder.figures_file, figures)
