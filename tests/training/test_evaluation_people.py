@@ -113,13 +113,40 @@ def test_a_scanner_sees_the_nose_but_not_the_inside_of_the_mouth_nor_the_back_of
 
 
 def test_people_from_the_cache_equal_those_made_anew(monkeypatch, tmp_path):
-    monkeypatch.setattr(ict_people, "YAWS_DEGREES", (0,))
     monkeypatch.setattr(ict_people, "SCAN_POINTS", 200)
     monkeypatch.setattr(ict_people, "picture_camera", lambda yaw: picture_camera(yaw, 96))
-    made = next(subjects(FILE, 1, tmp_path))
+    made = next(subjects(FILE, 1, tmp_path, yaws_degrees=(0,)))
     monkeypatch.setattr(ict_people, "IctFaceKit", None)  # the cache does without the model
-    loaded = next(subjects(FILE, 1, tmp_path))
+    loaded = next(subjects(FILE, 1, tmp_path, yaws_degrees=(0,)))
     assert len(loaded.pictures) == 1 and np.array_equal(made.pictures[0], loaded.pictures[0])
     assert np.array_equal(made.scan, loaded.scan)
     assert loaded.closure == made.closure
     assert loaded.gaze_degrees["left"] == pytest.approx(made.gaze_degrees["left"])
+
+
+def test_people_are_seen_from_the_yaws_asked_for_and_kept_apart_from_others(model, person, monkeypatch, tmp_path):
+    class Painter:
+        """Its pictures say from which yaw they were taken."""
+
+        def __init__(self, model):
+            pass
+
+        def picture(self, person, camera):
+            x, _, z = camera.position - [0, -0.03, 0.02]
+            return np.full((2, 2, 3), 100 + round(np.degrees(np.arctan2(x, z))), np.uint8)
+
+    def ict_person(model, number):
+        return person
+
+    monkeypatch.setattr(ict_people, "IctFaceKit", lambda path: model)
+    monkeypatch.setattr(ict_people, "IctPainter", Painter)
+    monkeypatch.setattr(ict_people, "scan_of", lambda model, person: np.zeros((1, 3)))
+
+    def yaws_seen(yaws):
+        (subject,) = subjects(FILE, 1, tmp_path, ict_person, yaws)
+        return [int(picture.max()) - 100 for picture in subject.pictures]
+
+    for _ in ("made", "from the cache"):
+        assert yaws_seen(ict_people.YAWS_DEGREES) == [-30, 0, 30]
+        assert yaws_seen((-60, 0)) == [-60, 0]
+    assert sorted(path.name for path in tmp_path.glob("*/*")) == ["ict_person_000.npz", "ict_person_000_from_-60_0.npz"]

@@ -6,7 +6,7 @@ not use.
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -346,7 +346,7 @@ class IctSubject:
     """What an evaluation needs of one person, and nothing of the model: pictures and the scan.
 
     Attributes:
-        pictures: one (H, W, 3) uint8 for each of `YAWS_DEGREES`.
+        pictures: one (H, W, 3) uint8 for each yaw asked for, `YAWS_DEGREES` if none was.
         scan: (N, 3) float64 metres; scan_landmarks68: (68, 3).
         closure, gaze_degrees: as in `IctPerson`.
         eye_centres: (2, 3) metres, left first, in the frame of the pictures' cameras.
@@ -363,7 +363,11 @@ class IctSubject:
 
 
 def subjects(
-    path: Path, people: int, cache: Path | None = None, make: Callable[[IctFaceKit, int], IctPerson] = ict_person
+    path: Path,
+    people: int,
+    cache: Path | None = None,
+    make: Callable[[IctFaceKit, int], IctPerson] = ict_person,
+    yaws_degrees: Sequence[float] = YAWS_DEGREES,
 ) -> Iterator[IctSubject]:
     """Subjects 0 to `people` - 1, from the cache where this code and this file made them before.
 
@@ -372,27 +376,31 @@ def subjects(
         people: how many.
         cache: a folder that may be written; None to make all anew.
         make: what makes person number n: `ict_person` or `winking_person`.
+        yaws_degrees: from where pictures are taken, towards the subject's left.
     """
     model = painter = None
     folder = cache / _recipe_hash(path) if cache else None
+    seen_from = "" if tuple(yaws_degrees) == YAWS_DEGREES else "_from_" + "_".join(f"{yaw:g}" for yaw in yaws_degrees)
     for number in range(people):
-        stored = folder / f"{make.__name__}_{number:03}.npz" if folder else None
+        stored = folder / f"{make.__name__}_{number:03}{seen_from}.npz" if folder else None
         if stored is not None and stored.is_file():
             yield _load_subject(stored)
             continue
         if model is None:
             model = IctFaceKit(path)
             painter = IctPainter(model)
-        subject = _make_subject(model, painter, make(model, number))
+        subject = _make_subject(model, painter, make(model, number), yaws_degrees)
         if stored is not None:
             stored.parent.mkdir(parents=True, exist_ok=True)
             _save_subject(stored, subject)
         yield subject
 
 
-def _make_subject(model: IctFaceKit, painter: IctPainter, person: IctPerson) -> IctSubject:
+def _make_subject(
+    model: IctFaceKit, painter: IctPainter, person: IctPerson, yaws_degrees: Sequence[float]
+) -> IctSubject:
     return IctSubject(
-        [painter.picture(person, picture_camera(yaw)) for yaw in YAWS_DEGREES],
+        [painter.picture(person, picture_camera(yaw)) for yaw in yaws_degrees],
         scan_of(model, person),
         model.landmarks68(person.neutral).astype(np.float64),
         person.closure,
@@ -433,7 +441,8 @@ def _save_subject(path: Path, subject: IctSubject) -> None:
 
 def _load_subject(path: Path) -> IctSubject:
     with np.load(path, allow_pickle=False) as data:
-        pictures = [np.array(Image.open(io.BytesIO(data[f"picture_{n}"].tobytes()))) for n in range(len(YAWS_DEGREES))]
+        count = sum(name.startswith("picture_") for name in data)
+        pictures = [np.array(Image.open(io.BytesIO(data[f"picture_{n}"].tobytes()))) for n in range(count)]
         return IctSubject(
             pictures,
             data["scan"],

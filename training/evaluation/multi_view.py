@@ -26,11 +26,11 @@ from backend.errors import LifemaskError, UsageError
 from backend.face_models import load_face_model
 from backend.face_models.morphable_model import MorphableModel
 from backend.options import DEFAULT_METHOD, METHODS
-from backend.surface import Surface
 from training.data.bosphorus_layout import RIGHT_ANGLES, open_bosphorus
 from training.data.landmarks101 import SEVEN_OF_68
 from training.data.pixel_face_layout import SPLITS, open_pixel_face
 from training.data.triples import Scan, TripleFolder
+from training.evaluation.compiled_surface import CompiledSurface
 from training.evaluation.now import MILLIMETRES, Similarity, crop_to_face, procrustes, refine
 from training.evaluation.now_checks import METRES_OF, check_unit
 from training.evaluation.shape import skin_triangles
@@ -119,7 +119,7 @@ def face_error(
             "empty-crop", "No point of the scan lies near its own landmarks. They should be in its unit and place."
         )
     with_scale = alignment == "similarity"
-    surface = Surface(np.asarray(vertices, np.float64) * metres, triangles)
+    surface = CompiledSurface(np.asarray(vertices, np.float64) * metres, triangles)
     start = procrustes(own, wanted, with_scale=with_scale)
     motion, distances = refine(surface, points[cropped], start, with_scale=with_scale)
     closest, nearest = surface.closest(motion.apply_inverse(points[cropped]))
