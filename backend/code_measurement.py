@@ -16,13 +16,14 @@ class CodeMeasurement:
     """Codes and their standard deviations. A deviation of 1 of an identity coefficient says nothing: people differ so.
 
     Attributes:
-        identity: (K,) float64, standard deviations of the population.
-        identity_deviation: (K,) float64, of `identity`, above 0 and at most 1.
+        identity: (K,) float64, standard deviations of the population; None where the identity is said with another
+            photograph of the person, of all of them together.
+        identity_deviation: (K,) float64, of `identity`, above 0 and at most 1; None where there is none.
         keys: name of a shape key -> (weight, its standard deviation).
     """
 
-    identity: np.ndarray
-    identity_deviation: np.ndarray
+    identity: np.ndarray | None
+    identity_deviation: np.ndarray | None
     keys: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
@@ -34,12 +35,13 @@ def identity_prior(measurements: Sequence[CodeMeasurement], size: int) -> tuple[
     their precision; their errors are partly the same.
 
     Args:
-        measurements: of the photographs that have one, perhaps none.
+        measurements: of the photographs that have one, perhaps none; those without an identity are passed over.
         size: K, coefficients of the face model.
 
     Returns:
         Mean (K,) and standard deviation (K,), float64: 0 and 1 without a measurement.
     """
+    measurements = [measured for measured in measurements if measured.identity is not None]
     if not measurements:
         return np.zeros(size), np.ones(size)
     precision = np.stack([1.0 / measured.identity_deviation**2 for measured in measurements])

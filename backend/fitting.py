@@ -160,7 +160,8 @@ class _Fit:
         self.key_names = list(self.keys.names)
         self.fitted = [i for i, n in enumerate(self.key_names) if not any(part in n for part in NOT_FITTED)]
         self.fitted_names = [self.key_names[i] for i in self.fitted]
-        measured = [model.own_measurement(each.codes) for each in observations if each.codes is not None]
+        said = [each.codes for each in observations if each.codes is not None and each.codes.identity is not None]
+        measured = [model.own_measurement(codes) for codes in said]
         self.expected, self.uncertainty = identity_prior(measured, model.identity_size)
         self.identity = self.expected.copy()
         self.identity_is_held = False
