@@ -102,6 +102,16 @@ def test_a_triple_shows_one_held_face_from_the_left_the_front_and_the_right(peop
         assert np.array_equal(left.closure, other.closure)
 
 
+def test_a_person_who_holds_still_is_seen_from_the_sides_asked_for(people):
+    triple, turned = people.triple(1), people.turned(1, (60, 0, -45, -60))
+    assert [sample.yaw for sample in turned] == [60, 0, -45, -60]
+    for sample, sign in zip(turned, (1, 0, -1, -1), strict=True):
+        assert sample.camera.position[0] * sign >= 0 and (sign or abs(sample.camera.position[0]) < 0.01)
+        assert np.array_equal(sample.key_weights, triple[1].key_weights)
+        assert np.array_equal(sample.identity, triple[1].identity)
+    assert len({sample.index for sample in turned}) == 4
+
+
 def test_eyes_are_as_shut_as_is_said(album):
     for sample in album:
         for side, (state, shut) in enumerate(zip(sample.eye_state, sample.closure, strict=True)):

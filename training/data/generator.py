@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from backend.aligned_crop import AlignedCrop, align
@@ -115,21 +117,36 @@ class SyntheticPeople:
         view = random_view(generator, self.size)
         return self._picture(person, expression, view, generator, index)
 
-    def triple(self, person: int) -> tuple[Sample, Sample, Sample]:
+    def triple(self, person: int) -> tuple[Sample, ...]:
         """Three views of a person who holds still: its left side, its front, its right side (`SLOTS`).
 
         The light comes from the same side of each picture, as where the person turned and the camera stood still; lens
         and distance differ. `index` of the samples counts them: three times the person, and on.
         """
+        return self._held_still(person, None)
+
+    def turned(self, person: int, yaws_degrees: Sequence[float]) -> tuple[Sample, ...]:
+        """The person of `triple` with the same expression in the same light, from chosen sides.
+
+        Args:
+            person: its number.
+            yaws_degrees: of the pictures, positive where the left side shows; as many as there should be.
+        """
+        return self._held_still(person, yaws_degrees)
+
+    def _held_still(self, person: int, yaws_degrees: Sequence[float] | None) -> tuple[Sample, ...]:
         generator = np.random.default_rng([self.seed, TRIPLE_STREAM, person])
         expression = random_expression(self.model.key_names, generator)
         aside = generator.uniform(*TRIPLE_YAW_DEGREES, 2)
         seed = int(generator.integers(2**62))
+        if yaws_degrees is None:
+            yaws_degrees = aside[0], generator.normal(0, FRONT_YAW_DEVIATION), -aside[1]
         samples = []
-        for number, yaw in enumerate((aside[0], generator.normal(0, FRONT_YAW_DEVIATION), -aside[1])):
+        for number, yaw in enumerate(yaws_degrees):
             view = random_view(generator, self.size, yaw)
             held = np.random.default_rng(seed)
-            samples.append(self._picture(self.person(person), expression, view, generator, 3 * person + number, held))
+            index = len(yaws_degrees) * person + number
+            samples.append(self._picture(self.person(person), expression, view, generator, index, held))
         return tuple(samples)
 
     def _picture(
