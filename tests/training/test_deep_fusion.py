@@ -355,7 +355,7 @@ def test_figures_of_an_ablation_are_taken_over_people_held_out(method, monkeypat
     monkeypatch.setattr(deep_fusion_figures, "SCANNED_PEOPLE", 1)
     figures = deep_fusion_figures.held_out_figures(method)
     assert figures["people"] == 1 and "ict_people" not in figures  # nobody knows the classes of their pixels
-    for name in ("scan_median_mm", "single_scan_median_mm"):
+    for name in ("scan_median_mm", "single_scan_median_mm", "rmse_mm", "single_rmse_mm"):
         assert 0.3 < figures[name] < 4
     assert figures["single_shape_error_mm"] > 1
 

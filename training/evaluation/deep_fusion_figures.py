@@ -1,8 +1,9 @@
 """How good a trained regressor of DF-MVR is on people that it has never seen: what `ablate` writes down.
 
 Scan errors: the NoW protocol (`now.py`), the neutral head that the network codes against points of the person's true
-head, as in `spectral_figures.py`: from three views, and ("single_") from the front view alone; of synthetic people, and
-("ict_") of people of ICT-FaceKit from yaw -30, 0 and 30 degrees.
+head, as in `spectral_figures.py`, and the paper's root mean square of the distances to planes (`multi_view.py`): from
+three views, and ("single_") from the front view alone; of synthetic people, and ("ict_") of people of ICT-FaceKit from
+yaw -30, 0 and 30 degrees.
 """
 
 from __future__ import annotations
@@ -21,11 +22,22 @@ from backend.errors import PhotoError, UsageError
 from backend.face_parsing import FaceParser
 from backend.methods.deep_fusion import coded_views
 from backend.view_order import SLOTS, order_views
+from training.data.triples import Scan
 from training.errors import TrainingError
+from training.evaluation import multi_view
 from training.evaluation.data_folder import data_folder
 from training.evaluation.ict_people import YAWS_DEGREES, IctSubject, subjects
+from training.evaluation.multi_view import face_error
 from training.evaluation.shape import ICT_FILE
-from training.evaluation.spectral_figures import BATCHES, ICT_PEOPLE, SCANNED_PEOPLE, CodedPerson, scan_figures, scanned
+from training.evaluation.spectral_figures import (
+    BATCHES,
+    ICT_PEOPLE,
+    SCANNED_PEOPLE,
+    CodedPerson,
+    scan_figures,
+    scanned,
+    skin_of,
+)
 from training.methods.deep_fusion import load_face_parser
 
 if TYPE_CHECKING:
@@ -36,6 +48,11 @@ logger = logging.getLogger(__name__)
 ONE, THREE = "single_", ""
 """Before the names of figures: of the front view alone, and of three."""
 FRONT = SLOTS.index("front")
+NO_TRIANGLES = np.zeros((0, 3), np.int64)
+"""Of scans that are points alone."""
+
+View = tuple[np.ndarray, np.ndarray]
+"""A photograph (H, W, 3) uint8 sRGB and a detector's landmarks in it, (478, 2) pixels."""
 
 
 def held_out_figures(method: DeepFusionTraining) -> dict[str, float]:
@@ -43,9 +60,10 @@ def held_out_figures(method: DeepFusionTraining) -> dict[str, float]:
     errors of ICT's people.
 
     Returns:
-        The names of `metrics`; "scan_median_mm", "scan_mean_mm", "scan_std_mm", the same with "metrical", and all these
-        after "single_", "ict_" and "ict_single_"; "people", "ict_people". What is of ICT-FaceKit is left out where its
-        file is not there, and where the network sees classes and no `network.face_parser` is named.
+        The names of `metrics`; "scan_median_mm", "scan_mean_mm", "scan_std_mm", the same with "metrical", "rmse_mm"
+        and "rmse_deviation_mm" over the faces, and all these after "single_", "ict_" and "ict_single_"; "people",
+        "ict_people". What is of ICT-FaceKit is left out where its file is not there, and where the network sees classes
+        and no `network.face_parser` is named.
 
     Raises:
         TrainingError: the heads of the people in its pictures are not known.
@@ -104,22 +122,26 @@ def ict_figures(method: DeepFusionTraining) -> dict[str, float]:
 
 def coded_subject(method: DeepFusionTraining, subject: IctSubject, parser: FaceParser | None) -> dict[str, Tensor]:
     """The identity (I,) that the network says from one and from three pictures; 0 where no face is found in any."""
-    seen: list[tuple[np.ndarray, np.ndarray] | None] = []
-    for picture in subject.pictures:
-        try:
-            seen.append((picture, find_face(picture, "picture", 1).points))
-        except PhotoError as error:
-            logger.warning("%s", error)
-            seen.append(None)
+    seen = found_views(subject.pictures)
     places = order_views(YAWS_DEGREES).slots
     views = [None if place is None else seen[place] for place in places]
     front = [view if slot == FRONT else None for slot, view in enumerate(views)]
     return {ONE: _identity(method, front, parser), THREE: _identity(method, views, parser)}
 
 
-def _identity(
-    method: DeepFusionTraining, views: Sequence[tuple[np.ndarray, np.ndarray] | None], parser: FaceParser | None
-) -> Tensor:
+def found_views(pictures: Sequence[np.ndarray]) -> list[View | None]:
+    """Pictures (H, W, 3) uint8 with the landmarks (478, 2) that the detector finds, None where it finds none."""
+    views: list[View | None] = []
+    for picture in pictures:
+        try:
+            views.append((picture, find_face(picture, "picture", 1).points))
+        except PhotoError as error:
+            logger.warning("%s", error)
+            views.append(None)
+    return views
+
+
+def _identity(method: DeepFusionTraining, views: Sequence[View | None], parser: FaceParser | None) -> Tensor:
     if all(view is None for view in views):
         logger.warning("The mean head is scored in its place.")
         return torch.zeros(method.model.identity_size)
@@ -127,8 +149,21 @@ def _identity(
 
 
 def _scan_figures(method: DeepFusionTraining, heads: dict[str, list[CodedPerson]]) -> dict[str, float]:
-    return {
-        f"{before}{name}": value
-        for before, people in heads.items()
-        for name, value in scan_figures(method, people).items()
-    }
+    figures = {}
+    for before, people in heads.items():
+        found = scan_figures(method, people) | paper_figures(method, people)
+        figures |= {f"{before}{name}": value for name, value in found.items()}
+    return figures
+
+
+def paper_figures(method: DeepFusionTraining, people: Sequence[CodedPerson]) -> dict[str, float]:
+    """ "rmse_mm" and "rmse_deviation_mm" of the coded neutral heads: mean and standard deviation over the people."""
+    with torch.no_grad():
+        heads = method.neutral(torch.stack([person.identity for person in people]).to(method.device))
+        landmarks = method.model.landmarks68(heads).double().cpu().numpy()
+    errors = [
+        face_error(head, skin_of(method), points, Scan(person.scan, NO_TRIANGLES, person.landmarks68), scan_unit="m")
+        for head, points, person in zip(heads.double().cpu().numpy(), landmarks, people, strict=True)
+    ]
+    found = multi_view.summary_of(errors)
+    return {"rmse_mm": found.rmse, "rmse_deviation_mm": found.rmse_deviation}

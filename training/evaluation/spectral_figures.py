@@ -32,6 +32,7 @@ from training.evaluation.shape import FRONT, ICT_FILE, skin_triangles
 
 if TYPE_CHECKING:
     from training.methods.base import Batch, Outputs
+    from training.methods.deep_fusion import DeepFusionTraining
     from training.methods.spectral import SpectralTraining
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def scanned(method: SpectralTraining, identity: np.ndarray, true: np.ndarray) ->
     with torch.no_grad():
         head = method.neutral(torch.from_numpy(true)[None].to(method.device))
         landmarks = method.model.landmarks68(head)[0].double().cpu().numpy()
-    scan = head[0].double().cpu().numpy()[np.unique(_skin_triangles(method))]
+    scan = head[0].double().cpu().numpy()[np.unique(skin_of(method))]
     return CodedPerson(torch.from_numpy(identity), scan, landmarks)
 
 
@@ -116,7 +117,7 @@ def ict_people(method: SpectralTraining, path: Path, people: int = ICT_PEOPLE) -
 
 def scan_figures(method: SpectralTraining, people: Iterable[CodedPerson]) -> dict[str, float]:
     """NoW's figures of the coded neutral heads."""
-    triangles = _skin_triangles(method)
+    triangles = skin_of(method)
     errors: dict[str, list[ScanError]] = {"scan": [], "metrical": []}
     for person in people:
         with torch.no_grad():
@@ -133,7 +134,8 @@ def scan_figures(method: SpectralTraining, people: Iterable[CodedPerson]) -> dic
     return figures
 
 
-def _skin_triangles(method: SpectralTraining) -> np.ndarray:
+def skin_of(method: SpectralTraining | DeepFusionTraining) -> np.ndarray:
+    """Triangles (T, 3) of the outer skin of a method's face model."""
     name = method.settings.face_model
     if names_a_file(name):
         return method.model.faces[method.model.face_skin].cpu().numpy()
