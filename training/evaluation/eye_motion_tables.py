@@ -11,9 +11,9 @@ import json
 
 import numpy as np
 
-from backend.errors import UsageError
 from training.ablate import read_results
 from training.evaluation import method_shapes
+from training.evaluation.ablation_tables import check_complete
 
 METHOD = "eye-motion"
 LDL_ROWS = {"none": "without", "mouth": "+ mouth", "eyes-and-mouth": "+ eyes, + mouth"}
@@ -31,12 +31,7 @@ def ldl_table(options: argparse.Namespace) -> str:
         UsageError: an ablation has not been trained.
     """
     results = read_results(METHOD)
-    if missing := [name for name in LDL_ROWS if name not in results]:
-        raise UsageError(
-            "ablation-missing",
-            f"There is no result of the ablation {missing[0]}. Train it with: python3 -m training ablate {METHOD} "
-            f"--only {missing[0]} data.shards=FOLDER",
-        )
+    check_complete(results, METHOD, LDL_ROWS)
     figures = {name: mean_figures([run["figures"] for run in results[name]]) for name in LDL_ROWS}
     lines = [f"{'local dynamic loss':18} {'lids mm':>8} {'lips mm':>8} {'both mm':>8} {'scan median':>12} {'mean':>6}"]
     for name, words in LDL_ROWS.items():

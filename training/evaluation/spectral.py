@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.errors import UsageError
 from backend.options import METHODS
 from training.ablate import read_results
 from training.evaluation import method_shapes
+from training.evaluation.ablation_tables import check_complete, spread
 
 TABLES = ("ablation", "shape")
 METHOD = "spectral"
@@ -64,12 +64,7 @@ def ablation_table() -> tuple[str, dict]:
         UsageError: an ablation of the paper has not been trained.
     """
     results = read_results(METHOD)
-    if missing := [name for name in (PICTURE, VERTICES, STRUCTURE) if name not in results]:
-        raise UsageError(
-            "ablation-missing",
-            f"There is no result of the ablation {missing[0]}. Train it with: python3 -m training ablate {METHOD} "
-            f"--only {missing[0]} data.shards=FOLDER",
-        )
+    check_complete(results, METHOD, (PICTURE, VERTICES, STRUCTURE))
     runs = {name: [run["figures"] for run in results[name]] for name in ABLATION_ROWS if name in results}
     lines = []
     for kind, words in COLUMNS.items():
@@ -81,8 +76,8 @@ def ablation_table() -> tuple[str, dict]:
     lines.append(f"{'':40} {'landmarks, px':>16} {'steps':>16}")
     for name, rows in runs.items():
         pixels, steps = (
-            _spread([run["landmark_error_px"] for run in rows]),
-            _spread([result["steps"] for result in results[name]], 0),
+            spread([run["landmark_error_px"] for run in rows]),
+            spread([result["steps"] for result in results[name]], 0),
         )
         lines.append(f"{ABLATION_ROWS[name]:40} {pixels:>16} {steps:>16}")
     counts = runs[STRUCTURE][0]
@@ -95,13 +90,7 @@ def ablation_table() -> tuple[str, dict]:
 
 
 def _cells(runs: list[dict[str, float]], kind: str) -> str:
-    return " ".join(f"{_spread([run[f'{kind}_{part}_mm'] for run in runs]):>16}" for part in PARTS)
-
-
-def _spread(values: list[float], digits: int = 3) -> str:
-    """Mean and standard deviation of the seeds; the value alone of one."""
-    mean = f"{np.mean(values):.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ({np.std(values, ddof=1):.{digits}f})"
+    return " ".join(f"{spread([run[f'{kind}_{part}_mm'] for run in runs]):>16}" for part in PARTS)
 
 
 def _gain(runs: dict[str, list[dict[str, float]]], kind: str, with_it: str, without: str) -> str:
