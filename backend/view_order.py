@@ -85,7 +85,7 @@ def order_views(yaw: Sequence[float], names: Sequence[str] | None = None) -> Vie
     rest = tuple(number for number in range(len(yaw)) if number not in chosen)
     if len(rest) < len(yaw):
         return ViewOrder(*chosen, rest, tuple(_warnings(yaw, names, chosen)))
-    turned = _listed(f"{value:.0f}" for value in yaw)
+    turned = _listed(str(round(value)) for value in yaw)
     refusal = ViewRemark(
         "no-face-shown",
         f"{_listed(names)} {'is' if len(yaw) == 1 else 'are'} turned away from the camera (yaw {turned} degrees). "
@@ -116,11 +116,12 @@ def _warnings(yaw: list[float], names: list[str], chosen: tuple[int | None, ...]
     aside = [number for number, value in enumerate(yaw) if LEAST_ASIDE <= abs(value) <= FARTHEST]
     missing = [slot for slot, number in zip(SLOTS, chosen, strict=True) if number is None]
     if not aside:
-        turned = _listed(f"{value:.0f}" for value in yaw)
+        turned = _listed(str(round(value)) for value in yaw)
         yield ViewRemark(
             "only-front",
-            f"All {len(yaw)} photographs show the face from the front (yaw {turned} degrees), so its depth is a guess. "
-            f"Add one of each side, with the face turned by about {BEST_ASIDE:.0f} degrees.",
+            f"{'Both' if len(yaw) == 2 else f'All {len(yaw)}'} photographs show the face from the front (yaw {turned} "
+            "degrees), so its depth is a guess. Add one of each side, with the face turned by about "
+            f"{BEST_ASIDE:.0f} degrees.",
         )
         return
     aside = [number for number in aside if number != chosen[1]]

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backend.aligned_crop import align
+from backend.aligned_crop import AlignedCrop, align
 from backend.code_measurement import CodeMeasurement
 from backend.landmarks68 import landmarks68_from_478
 from backend.methods.method import Codes, ParameterSplit, ReconstructionMethod
@@ -211,6 +211,26 @@ def project(points: Tensor, rotation: Tensor, translation: Tensor, intrinsics: T
     return seen[..., :2] / seen[..., 2:].clamp(min=1e-3) * intrinsics[..., :2] + intrinsics[..., 2:]
 
 
+def in_photograph(
+    codes: DecodedCodes, crop: AlignedCrop, camera: CropCamera, image: np.ndarray
+) -> tuple[Camera, np.ndarray]:
+    """The first pose and light of codes of a crop, as `Codes` has them: of the whole photograph (H, W, 3).
+
+    Args:
+        codes: what a network says of the crop, on any device.
+        crop: where it was cut out.
+        camera: that the poses are meant for.
+
+    Returns:
+        The camera of the photograph, and (9, 3) float32, light in model axes.
+    """
+    rotation, translation = codes.rotation[0].double().cpu().numpy(), codes.translation[0].double().cpu().numpy()
+    height, width = image.shape[:2]
+    viewer_to_model = torch.from_numpy((np.array(FACING) @ rotation).T)
+    light = rotated(HarmonicLight(codes.light[0].cpu()), viewer_to_model).coefficients
+    return crop.camera_out(camera.camera(rotation, translation), width, height), light.numpy()
+
+
 class EyeMotion(ReconstructionMethod):
     """The method of the paper, ready for use.
 
@@ -260,16 +280,12 @@ class EyeMotion(ReconstructionMethod):
         landmarks = torch.from_numpy(crop.points_in(eyes.points))[None].float()
         with torch.inference_mode():
             found = self.network.decode(self.network(picture.to(self.device), landmarks.to(self.device)))
-        rotation, translation = found.rotation[0].double().cpu().numpy(), found.translation[0].double().cpu().numpy()
-        height, width = image.shape[:2]
-        camera = crop.camera_out(self.network.camera.camera(rotation, translation), width, height)
-        viewer_to_model = torch.from_numpy((np.array(FACING) @ rotation).T)
-        light = rotated(HarmonicLight(found.light[0].cpu()), viewer_to_model).coefficients
+        camera, light = in_photograph(found, crop, self.network.camera, image)
         return Codes(
             measurement=self.measurement(found.identity[0].cpu(), found.expression[0].cpu()),
             albedo=found.albedo[0].cpu().numpy(),
             camera=camera,
-            light=light.numpy(),
+            light=light,
             closure=dict(eyes.closure),
             points=np.asarray(eyes.points, np.float64),
         )

@@ -1,8 +1,9 @@
-"""What every paper's method offers to the pipeline: codes of one photograph."""
+"""What every paper's method offers to the pipeline: codes of the photographs of one person."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -87,11 +88,29 @@ class ReconstructionMethod(ABC):
     Attributes:
         name: as in `reconstruct --method`.
         weights: name to origin of everything learnt, for the result's head.json.
+        sees_views_together: whether it looks at several photographs at once, which should then show several sides of
+            the face (`backend.view_checks.check_sides`).
     """
 
     name: ClassVar[str]
+    sees_views_together: ClassVar[bool] = False
     weights: dict[str, str]
 
     @abstractmethod
     def codes(self, image: np.ndarray, face: DetectedFace) -> Codes:
         """What the method reads from a photograph (H, W, 3) uint8 sRGB in which a face was detected."""
+
+    def codes_of(self, images: Sequence[np.ndarray], faces: Sequence[DetectedFace]) -> list[Codes]:
+        """What the method reads from all photographs of one person: here from each by itself.
+
+        Args:
+            images: (H, W, 3) uint8 sRGB each, in any order.
+            faces: the person's, in each of them.
+
+        Returns:
+            One for each photograph, in their order.
+
+        Raises:
+            PhotoError: none of them shows a side of the face that the method can look at.
+        """
+        return [self.codes(image, face) for image, face in zip(images, faces, strict=True)]

@@ -70,7 +70,5 @@ def trained(
 
     loaded = load_weights(weights, method, face_model="open_head")
     network = make(loaded.facts["network"])
-    network.load_state_dict(
-        {name: value.float() for name, value in loaded.state.items() if PREFIX not in name}
-    )
+    network.load_state_dict({name: value.float() for name, value in loaded.state.items() if PREFIX not in name})
     return loaded, network, sureness.from_state(loaded.state)
