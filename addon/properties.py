@@ -23,6 +23,12 @@ METHODS = (
         "Nearest to the person on the average",
     ),
     (
+        "deep-fusion",
+        "Deep Fusion",
+        "A network looks at up to three photographs together, from the front and from both sides, given in any order; "
+        "Eye Motion says what the face does, and the fit starts from both. For two or more photographs",
+    ),
+    (
         "spectral",
         "Spectral",
         "Another network says who it is, Eye Motion what the face does; the fit starts from both",
@@ -30,6 +36,8 @@ METHODS = (
     ("fit", "Fit", "The head is fitted to the landmarks of the photographs alone: the quickest"),
 )
 """How a head is made. The names are those of the backend."""
+METHODS_FOR_SEVERAL = ("deep-fusion",)
+"""Those that should have several photographs of the person."""
 
 LARGEST_FACE = 0
 

@@ -17,7 +17,12 @@ from .options import ReconstructOptions
 
 WEIGHTS_FOLDER = Path(__file__).parent / "assets" / "weights"
 _EYE_MOTION = ("eye-motion-open-small", "eye-state-open-small")
-WEIGHTS_OF_METHOD = {"fit": (), "eye-motion": _EYE_MOTION, "spectral": ("spectral-open-small", *_EYE_MOTION)}
+WEIGHTS_OF_METHOD = {
+    "deep-fusion": ("deep-fusion-open-small", "face-parsing-open-small", *_EYE_MOTION),
+    "eye-motion": _EYE_MOTION,
+    "fit": (),
+    "spectral": ("spectral-open-small", *_EYE_MOTION),
+}
 """The weights that a method takes where nobody names others; a test holds them equal to the methods'."""
 LONGEST_HEADER_BYTES = 10_000_000
 

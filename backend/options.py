@@ -17,7 +17,7 @@ EXPORT_KEYS = ("all", "used", "none")
 EXPORT_PARTS = ("joined", "separate")
 EXPORT_DISPLACEMENT = ("off", "applied")
 DEFAULT_FACE_MODEL = "open_head"
-METHODS = ("eye-motion", "fit", "spectral")
+METHODS = ("deep-fusion", "eye-motion", "fit", "spectral")
 """How a head is made: a paper's network and then the fit, or the fit to the landmarks alone."""
 DEFAULT_METHOD = "eye-motion"
 """The one whose heads are nearest to the true ones with one photograph (`evaluate shape --methods`)."""

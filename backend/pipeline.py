@@ -5,7 +5,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 
 from backend import licences
 from backend.calibration import load_calibration
-from backend.detection import DetectedFace, find_face
+from backend.detection import DetectedFace
 from backend.devices import choose_device, with_cpu_fallback
 from backend.errors import UsageError
 from backend.eye_state import read_eye_closure
@@ -37,6 +37,7 @@ from backend.result_folder import (
     PhotographResult,
     write_result,
 )
+from backend.view_checks import check_sides, check_together, find_faces
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +45,6 @@ Progress = Callable[[str, float], None]
 """Called with a stage's name and how much of the whole is done, 0 to 1."""
 
 POOR_LANDMARK_ERROR = 0.06
-LEAST_LIKENESS = 0.3
-"""Cosine between the identities of two photographs fitted alone. Of 17 pairs of one person (some 40 degrees apart,
-smiling against neutral) the least was 0.40; of 283 pairs of different people a quarter were under 0.3."""
 
 
 def reconstruct(
@@ -88,17 +86,14 @@ def _reconstruct(
         with stages.stage("reading the photographs", 0.0):
             pictures = [load_photograph(path) for path in photographs]
         with stages.stage("finding the face", 0.1):
-            wanted = [*options.faces, *[None] * len(pictures)]
-            faces = [
-                find_face(picture.image, picture.path.name, number or 1)
-                for picture, number in zip(pictures, wanted, strict=False)
-            ]
+            faces = find_faces(pictures, options.faces)
         with stages.stage("looking at the face", 0.25):
+            remarks = check_sides(pictures, faces) if method and method.sees_views_together else []
             observations = observe(pictures, faces, options.focal_length_mm, method)
         with stages.stage("fitting the head", 0.3):
             model = load_face_model(options.face_model)
             head = fit(model, load_calibration(), observations)
-            strangers = different_people(observations, pictures)
+            remarks += check_together(pictures, faces, observations)
         with stages.stage("making the texture", 0.45):
             albedo = make_albedo(head, pictures, options)
         with stages.stage("writing the result", 0.85):
@@ -107,7 +102,8 @@ def _reconstruct(
             write_picture(folder / OVERLAY_FILE, overlay)
             names = [_store_photograph(picture, folder, i + 1) for i, picture in enumerate(pictures)]
             warnings = notes + [w for picture in pictures for w in picture.warnings]
-            warnings += fit_warnings(head, pictures) + strangers + licences.warnings(credits)
+            warnings += fit_warnings(head, pictures) + [remark.sentence for remark in remarks]
+            warnings += licences.warnings(credits)
             write_result(folder, head_result(head, names, faces, dict(stages.timings), warnings, method, credits))
         if options.formats:
             from backend.blender_files import export
@@ -141,14 +137,14 @@ def fit_photographs(
         face_model: name of the face model.
 
     Raises:
-        PhotoError: a picture shows no face.
+        PhotoError: a picture shows no face, or none a side of it that the method can look at.
         UsageError: no such method, or its weights cannot be used.
     """
     pictures = [
         Photograph(Path(f"picture {i + 1}"), image, focal, [])
         for i, (image, focal) in enumerate(zip(images, focal_35mm, strict=True))
     ]
-    faces = [find_face(picture.image, picture.path.name, 1) for picture in pictures]
+    faces = find_faces(pictures, ())
     observations = observe(pictures, faces, None, method_named(method, device))
     return fit(load_face_model(face_model), load_calibration(), observations)
 
@@ -168,6 +164,10 @@ def method_named(name: str, device: str = "cpu") -> ReconstructionMethod | None:
         from backend.methods.spectral import Spectral
 
         return Spectral.load(device=device)
+    if name == "deep-fusion":
+        from backend.methods.deep_fusion import DeepFusion
+
+        return DeepFusion.load(device=device)
     from backend.methods.eye_motion import EyeMotion
 
     return EyeMotion.load(device=device)
@@ -180,16 +180,16 @@ def observe(
     method: ReconstructionMethod | None = None,
 ) -> list[Observation]:
     """What is known of each picture before the fit: from its landmarks and, with a method, from its network."""
+    codes_of_all = method.codes_of([picture.image for picture in pictures], faces) if method else [None] * len(faces)
     observations = []
-    for picture, face in zip(pictures, faces, strict=True):
+    for picture, face, codes in zip(pictures, faces, codes_of_all, strict=True):
         height, width = picture.image.shape[:2]
         focal_mm = focal_length_mm or picture.focal_35mm
         focal = focal_from_35mm(focal_mm, width, height) if focal_mm else None
-        if method is None:
+        if codes is None:
             closure = read_eye_closure(picture.image, face)
             observations.append(Observation(face.points, width, height, focal, closure))
             continue
-        codes = method.codes(picture.image, face)
         closure = codes.closure or read_eye_closure(picture.image, face)
         observations.append(Observation(codes.points, width, height, focal, closure, codes.measurement))
     return observations
@@ -265,24 +265,6 @@ def fit_warnings(head: FittedHead, pictures: list[Photograph]) -> list[str]:
         if abs(photograph.view.yaw) > 50:
             warnings.append(f"{picture.path.name} shows the face from far aside; the other half is a guess.")
     return warnings
-
-
-def different_people(observations: list[Observation], pictures: list[Photograph]) -> list[str]:
-    """A sentence if the photographs, each fitted alone, give heads too unlike for one person."""
-    if len(observations) < 2:
-        return []
-    model, calibration = load_face_model("open_head"), load_calibration()  # `LEAST_LIKENESS` was measured on it
-    # By the landmarks alone: with codes, heads of different people would be alike in what no network sees.
-    alone = [fit(model, calibration, [replace(observation, codes=None)]).identity for observation in observations]
-    directions = np.array([identity / max(float(np.linalg.norm(identity)), 1e-6) for identity in alone])
-    likeness = directions @ directions.T
-    first, second = np.unravel_index(likeness.argmin(), likeness.shape)
-    if likeness[first, second] > LEAST_LIKENESS:
-        return []
-    return [
-        f"{pictures[min(first, second)].path.name} and {pictures[max(first, second)].path.name} seem to show different "
-        "people; the head is a mix of both. Give the photographs of one person only."
-    ]
 
 
 def _store_photograph(picture: Photograph, folder: Path, number: int) -> str:

@@ -247,7 +247,7 @@ def test_the_options_know_the_methods():
     assert options.ReconstructOptions.from_request({"method": "fit"}).method == "fit"
     assert options.ReconstructOptions.from_request({}).method == options.DEFAULT_METHOD
     assert options.ReconstructOptions(method="fit").as_request()["method"] == "fit"
-    with pytest.raises(UsageError, match="There are: eye-motion, fit, spectral"):
+    with pytest.raises(UsageError, match="There are: deep-fusion, eye-motion, fit, spectral"):
         options.ReconstructOptions.from_request({"method": "eye-motions"})
 
 
