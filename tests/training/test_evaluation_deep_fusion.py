@@ -304,11 +304,14 @@ def test_the_bench_lists_what_takes_how_long(method, detector, monkeypatch):
     assert len(detector) == 3 * (1 + 3 + 3) and len(looked) == 3 * (3 + 3)
     cost = deep_fusion_bench.cost_of_paper(method.network, method.parser, "cpu", repeats=1)
     assert cost["seconds"] > 0 and cost["size"] == SIZE and cost["parameters"] > 10_000
-    text = deep_fusion_bench.table({"seconds": seconds | {deep_fusion_bench.ALL: 1.2}, "paper": [cost]})
+    figures = {"threads": 2, "load": 0.1, "seconds": seconds | {deep_fusion_bench.ALL: 1.2}, "paper": [cost]}
+    text = deep_fusion_bench.table(figures)
     for name in deep_fusion_bench.PARTS:
         assert f"{name:36} {seconds[name]:7.3f}" in text
     assert "1.200   at most 1.5 on two cores: reached" in text and "244 ms on an RTX 3090" in text
-    assert "NOT reached" in deep_fusion_bench.table({"seconds": seconds | {deep_fusion_bench.ALL: 1.6}})
+    assert "BUSY" not in text and "2 threads" in text
+    text = deep_fusion_bench.table({"threads": 1, "load": 3.0, "seconds": seconds | {deep_fusion_bench.ALL: 1.6}})
+    assert "NOT reached" in text and "THE MACHINE IS BUSY (load 3.0)" in text and "1 thread," in text
 
 
 def test_of_several_runs_the_first_does_not_count(monkeypatch):

@@ -72,6 +72,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--table", choices=TABLES, default="ablation")
     parser.add_argument("--bench", action="store_true", help="no table: how long three photographs take here")
     parser.add_argument("--paper", action="store_true", help="with --bench: networks as large as the paper's, too")
+    parser.add_argument("--threads", type=int, default=2, help="with --bench: of the networks; default 2")
     parser.add_argument("--data", type=Path, help="folder of test data; default $LIFEMASK_DATA")
     parser.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"name or file; default {DEFAULT_WEIGHTS}")
     parser.add_argument("--parser", default=SHIPPED, metavar="FILE", help=f"that parses faces; default {SHIPPED}")
@@ -92,7 +93,7 @@ def main(arguments: list[str]) -> int:
     if options.bench:
         from training.evaluation.deep_fusion_bench import measure_bench
 
-        text, figures = measure_bench(options.weights, options.parser, paper=options.paper)
+        text, figures = measure_bench(options.weights, options.parser, paper=options.paper, threads=options.threads)
     elif options.table == "ablation":
         text, figures = ablation_table()
     else:
@@ -106,8 +107,8 @@ def main(arguments: list[str]) -> int:
 def check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Fills in what was left to the table, and refuses what does not go together."""
     own = options.weights != DEFAULT_WEIGHTS or options.parser != SHIPPED
-    if options.people < 1 or (options.synthetic is not None and options.synthetic < 1):
-        parser.error("--people and --synthetic must be 1 or more.")
+    if min(options.people, options.threads, 1 if options.synthetic is None else options.synthetic) < 1:
+        parser.error("--people, --synthetic and --threads must be 1 or more.")
     if options.paper and not options.bench:
         parser.error("--paper is a part of --bench.")
     if own and options.fit:

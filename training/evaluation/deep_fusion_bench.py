@@ -2,7 +2,7 @@
 
 Three photographs of 768 pixels to result codes, with detection, Eye Motion and the network that fuses them apart; and
 with --paper one answer of networks as large as the paper's, with random weights, and the memory that it takes. Each is
-measured in a process of its own on `CORES` cores.
+measured in a process of its own on `CORES` cores. On a busy machine the figures say little.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 PICTURE_SIZE = 768
 REPEATS = 5
+BUSY_LOAD = 0.5
+"""Processes that want a core before the measurement begins."""
 MOST_SECONDS = 1.5
 """For three photographs to result codes."""
 ALL = "three photographs to result codes"
@@ -42,22 +44,25 @@ PAPER_WORDS = "paper: 244 ms on an RTX 3090"
 PICTURES_SEED = 9_024_012
 
 
-def measure_bench(weights: str, parser: str, *, paper: bool) -> tuple[str, dict[str, Any]]:
+def measure_bench(weights: str, parser: str, *, paper: bool, threads: int = CORES) -> tuple[str, dict[str, Any]]:
     """A table in words, and the figures.
 
     Args:
         weights, parser: names or files, see `DeepFusion.load`.
         paper: whether networks of the paper's size are measured, too.
+        threads: of the networks. Where other work shares the cores, several wait for each other and one is faster.
 
     Raises:
         UsageError: weights are missing or of something else.
     """
     load_weights(weights, METHOD)  # here, where it is said in a sentence
     read_face_parser(parser)
-    figures: dict[str, Any] = {"seconds": _in_a_process("codes", weights, parser)}
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    figures: dict[str, Any] = {"threads": threads, "load": load}
+    figures["seconds"] = _in_a_process(threads, "codes", weights, parser)
     if paper:
         devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()
-        figures["paper"] = [_in_a_process("paper", device) for device in devices]
+        figures["paper"] = [_in_a_process(threads, "paper", device) for device in devices]
     return table(figures), figures
 
 
@@ -65,11 +70,16 @@ def table(figures: dict[str, Any]) -> str:
     """In words.
 
     Args:
-        figures: "seconds", see `time_codes`, and perhaps "paper", a list of what `cost_of_paper` found.
+        figures: "threads"; "load", the number of processes that wanted a core before it began, or None; "seconds",
+            see `time_codes`, and perhaps "paper", a list of what `cost_of_paper` found.
     """
     seconds = figures["seconds"]
     verdict = "reached" if seconds[ALL] <= MOST_SECONDS else "NOT reached"
-    lines = [_machine(), f"three photographs of {PICTURE_SIZE} px, seconds, median of {REPEATS} after a warm-up"]
+    threads = f"{figures['threads']} thread{'s' if figures['threads'] > 1 else ''}"
+    lines = [_machine()]
+    if figures["load"] is not None and figures["load"] > BUSY_LOAD:
+        lines.append(f"THE MACHINE IS BUSY (load {figures['load']:.1f}): these are no figures of what it can do")
+    lines.append(f"three photographs of {PICTURE_SIZE} px, {threads}, seconds, median of {REPEATS} after a warm-up")
     lines += [f"  {name:36} {seconds[name]:7.3f}" for name in PARTS]
     lines.append(f"  {ALL:36} {seconds[ALL]:7.3f}   at most {MOST_SECONDS} on two cores: {verdict}")
     for found in figures.get("paper", ()):
@@ -151,8 +161,8 @@ def photographs_of_a_person() -> list[np.ndarray]:
     return [sample.image for sample in SyntheticPeople(PICTURES_SEED, PICTURE_SIZE).turned(0, (45.0, 0.0, -45.0))]
 
 
-def _in_a_process(*words: str) -> dict[str, Any]:
-    variables = os.environ | {"OMP_NUM_THREADS": str(CORES), "MKL_NUM_THREADS": str(CORES)}
+def _in_a_process(threads: int, *words: str) -> dict[str, Any]:
+    variables = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "training.evaluation.deep_fusion_bench", *map(str, words)]
     ended = subprocess.run(command, cwd=ROOT, env=variables, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(ended.stdout.splitlines()[-1])
@@ -162,7 +172,6 @@ def _work(what: str, words: list[str]) -> dict[str, Any]:
     """The worker: what it measured."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
-    torch.set_num_threads(CORES)
     if what == "paper":
         parser = FaceParser(BiSeNet(len(PARSING_CLASSES)), PAPER_FORM)
         return cost_of_paper(DeepFusionNetwork().eval(), parser.eval(), *words)
