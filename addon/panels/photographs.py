@@ -7,7 +7,7 @@ from pathlib import Path
 import bpy
 
 from .. import paragraphs, photograph_list, photographed_faces
-from ..properties import face_model_of, why_no_head
+from ..properties import METHODS_FOR_SEVERAL, face_model_of, why_no_head
 from ..thumbnails import thumbnails
 from .parts import LARGE, large_button
 
@@ -45,12 +45,12 @@ def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     button.scale_y = LARGE
     button.enabled = not why_no_head(context.scene)
     button.operator("lifemask.reconstruct", text="Create Head", icon="USER")
-    _draw_more_options(layout, settings)
+    _draw_more_options(layout, settings, width)
 
 
 def _draw_empty(layout: bpy.types.UILayout, width: float) -> None:
     box = layout.box()
-    advice = "Photographs of one person, best from the front and from both sides."
+    advice = "Photographs of one person, best from the front and from both sides, in any order."
     paragraphs.draw(box, advice, width - paragraphs.BOX_POINTS, "IMAGE_DATA")
     large_button(layout, "lifemask.add_photographs", "Choose Photographs", "ADD")
     paragraphs.draw(layout, "Or drop them into the viewport.", width)
@@ -121,7 +121,7 @@ def _draw_licence(layout: bpy.types.UILayout, scene: bpy.types.Scene, width: flo
         paragraphs.draw(layout, "Heads made from it may not be sold.", width, "INFO")
 
 
-def _draw_more_options(layout: bpy.types.UILayout, settings) -> None:
+def _draw_more_options(layout: bpy.types.UILayout, settings, width: float) -> None:
     header, body = layout.panel("lifemask_more_options", default_closed=True)
     header.label(text="More Options")
     if body is None:
@@ -130,6 +130,9 @@ def _draw_more_options(layout: bpy.types.UILayout, settings) -> None:
     body.use_property_decorate = False
     body.prop(settings, "focal_length")
     body.prop(settings, "method")
+    if settings.method in METHODS_FOR_SEVERAL and len(settings.photographs) == 1:
+        advice = "This method looks at several photographs together: add one from the front and one of each side."
+        paragraphs.draw(body, advice, width, "INFO")
 
 
 CLASSES = (LIFEMASK_UL_photographs,)

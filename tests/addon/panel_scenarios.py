@@ -90,6 +90,16 @@ def states(addon, arguments: dict) -> dict:
     pictures = [Path(arguments["folder"]) / name for name in ("alone.jpg", "several people.png", "nobody.jpg")]
     addon("photograph_list").add(bpy.context.scene, pictures)
     drawn["ready"] = draw_tab()
+    settings = bpy.context.scene.lifemask
+    settings.method = "deep-fusion"
+    drawn["several for deep fusion"] = draw_tab()
+    others = [line.filepath for line in settings.photographs][1:]
+    while len(settings.photographs) > 1:
+        settings.photographs.remove(1)
+    drawn["one for deep fusion"] = draw_tab()
+    for path in others:
+        settings.photographs.add().filepath = path
+    settings.property_unset("method")
     people = tuple(module.Face(number, (0.1 * number, 0.2, 0.2, 0.3), number < 3) for number in (1, 2, 3))
     for picture, faces in zip(pictures, (people[:1], people, ()), strict=True):
         addon("photographed_faces").remember(module.FoundFaces(picture, faces, 640, 480))

@@ -82,6 +82,12 @@ def test_photographs_come_with_a_button_that_creates_the_head_and_the_options(dr
     assert "lifemask.pick_face" not in buttons(face)
 
 
+def test_a_method_for_several_photographs_asks_for_more_than_one(drawn):
+    advice = "several photographs together: add one"
+    assert advice in words(drawn["one for deep fusion"])
+    assert all(advice not in words(drawn[state]) for state in ("several for deep fusion", "ready"))
+
+
 def test_where_a_photograph_shows_several_people_one_is_chosen(drawn):
     before, after = drawn["several people"], drawn["second person"]
     assert "Whose head?" in before["texts"]

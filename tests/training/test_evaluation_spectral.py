@@ -67,7 +67,7 @@ def test_rows_of_one_seed_are_trained_once():
 
 
 def test_each_method_is_scored_by_itself_and_with_the_fit(monkeypatch):
-    """The network's head is that of its mean identity; a picture without a face is scored as the mean head."""
+    """The network's head is that of its joint identity; a picture without a face is scored as the mean head."""
     model = load_face_model("open_head")
     pictures = [np.full((2, 2, 3), value, np.uint8) for value in range(3)]
 
@@ -76,8 +76,14 @@ def test_each_method_is_scored_by_itself_and_with_the_fit(monkeypatch):
             raise PhotoError("no-face", "No face.")
         return picture
 
-    def codes(picture, face):
-        return SimpleNamespace(measurement=SimpleNamespace(identity=np.full(96, float(picture[0, 0, 0]))))
+    def codes_of(chosen, faces):
+        """The middle one carries the identity of all."""
+        total = np.full(96, float(sum(picture[0, 0, 0] for picture in chosen)))
+        carrier = len(chosen) // 2
+        return [
+            SimpleNamespace(measurement=SimpleNamespace(identity=total if number == carrier else None))
+            for number in range(len(chosen))
+        ]
 
     fitted = []
 
@@ -87,7 +93,7 @@ def test_each_method_is_scored_by_itself_and_with_the_fit(monkeypatch):
 
     monkeypatch.setattr(method_shapes, "find_face", find_face)
     monkeypatch.setattr(method_shapes, "fit_photographs", fit_photographs)
-    methods = {"fit": None, "some": SimpleNamespace(codes=codes)}
+    methods = {"fit": None, "some": SimpleNamespace(codes_of=codes_of)}
     heads = method_shapes.heads_of(SimpleNamespace(pictures=pictures), model, methods)
     assert set(heads) == {("mean head", "")} | {
         (row, count) for row in ("fit", "some, network alone", "some + fit") for count in method_shapes.COUNTS
@@ -96,3 +102,5 @@ def test_each_method_is_scored_by_itself_and_with_the_fit(monkeypatch):
     alone = heads["some, network alone", "one photograph"]
     assert np.allclose(alone, model.neutral(np.full(96, FRONT, np.float32)), atol=1e-6)
     assert np.array_equal(heads["some, network alone", "three photographs"], heads["mean head", ""])
+    alone = method_shapes.network_head(methods["some"], model, pictures[1:])
+    assert np.allclose(alone, model.neutral(np.full(96, 1 + 2, np.float32)), atol=1e-6)

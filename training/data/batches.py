@@ -117,6 +117,10 @@ class Batches(IterableDataset):
             if self.vary:
                 item["image"] = varied(item["image"], own)
             items.append(item)
+        return self.collated(items)
+
+    def collated(self, items: Sequence[Item]) -> dict[str, Tensor]:
+        """The tensors of a batch."""
         return collate(items, self.pictures.face_model)
 
     def _order(self) -> np.ndarray:

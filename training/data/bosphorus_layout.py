@@ -81,7 +81,9 @@ def open_bosphorus(root: Path, right_angle: int = 45) -> BosphorusFolder:
         known = ", ".join(map(str, RIGHT_ANGLES))
         raise UsageError("bad-angle", f"Bosphorus has no right views of {right_angle} degrees; it has {known}.")
     root = existing_folder(root, "Bosphorus")
-    subjects = sorted(path for path in [root, *root.rglob("bs*")] if SUBJECT.fullmatch(path.name) and path.is_dir())
+    named = (path for path in [root, *root.rglob("bs*")] if SUBJECT.fullmatch(path.name) and path.is_dir())
+    # Others of this name are not the set's: those of triples that were prepared, say.
+    subjects = sorted(path for path in named if any(path.glob(f"{path.name}_*")))
     if not subjects:
         raise wrong_folder(root, f"{root} has no folders of Bosphorus's subjects, bs000 to bs104.", TREE)
     triples, left_out = [], {}

@@ -1,7 +1,8 @@
 """Makes real photographs ready for training: finds faces, cuts them out, keeps landmarks and masks.
 
 `python3 -m training prepare FOLDER --output PREPARED` works in parallel and goes on where it was stopped. What cannot
-be used is left out and written down with the reason.
+be used is left out and written down with the reason. Of sets that show people from three sides triples are made, see
+`prepared_triples.py`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import argparse
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -22,6 +26,7 @@ from tqdm import tqdm
 
 from backend.aligned_crop import AlignedCrop, align
 from backend.errors import LifemaskError, PhotoError, UsageError
+from backend.face_parsing import SHIPPED
 from backend.photographs import load_photograph
 from training.data.disk import in_words
 from training.data.face_masks import parsing_of_landmarks
@@ -35,27 +40,48 @@ from training.data.prepared import (
     is_written,
     write_face,
 )
+from training.data.triples import TripleFolder
 
 LEFT_OUT = "left_out.csv"
 COLUMNS = ("name", "code", "reason")
 DEFAULT_SIZE = 336
 
+Outcome = tuple[str, str]
+"""The code of what became of an item, and the reason in words."""
+PREPARED: Outcome = ("prepared", "")
+
+
+class Named(Protocol):
+    """An item of a set."""
+
+    @property
+    def name(self) -> str:
+        """Unique in the set."""
+        ...
+
 
 def main(arguments: list[str]) -> int:
     """`python3 -m training prepare FOLDER --output PREPARED [--kind ffhq] [--landmarks NAME]`."""
+    from training.data.photographed_triples import SETS, kind_of  # which imports this
+
+    triples = {kind_of(name): known for name, known in SETS.items()}
     parser = argparse.ArgumentParser(prog="python3 -m training prepare", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="of photographs, or of a data set")
     parser.add_argument("--output", type=Path, required=True, help="folder for the faces; may have been begun before")
-    parser.add_argument("--kind", choices=KINDS, default="photographs", help="how FOLDER is laid out")
+    parser.add_argument("--kind", choices=(*KINDS, *triples), default="photographs", help="how FOLDER is laid out")
     parser.add_argument("--landmarks", choices=SOURCES, default="mediapipe", help="what finds the landmarks")
     parser.add_argument("--weights", type=Path, help="folder of the weights of face-alignment")
-    parser.add_argument("--size", type=int, default=DEFAULT_SIZE, help="side of the stored pictures in pixels")
+    parser.add_argument("--face-parser", metavar="NAME", help="weights that tell the classes of pixels, of triples")
+    parser.add_argument("--size", type=int, help=f"side of the stored pictures in pixels ({DEFAULT_SIZE}; of triples, "
+                        "which have no room round the aligned crop, 224)")  # fmt: skip
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--again", action="store_true", help="try those again that were left out before")
     options = parser.parse_args(arguments)
-    if options.size < 64 or options.processes < 1:
+    if (options.size is not None and options.size < 64) or options.processes < 1:
         raise UsageError("bad-number", "--size must be at least 64 and --processes at least 1.")
-    settings = PreparedSettings(options.landmarks, options.size)
+    if options.kind in triples:
+        return _prepare_triples(triples[options.kind].opened(options.folder), options)
+    settings = PreparedSettings(options.landmarks, options.size or DEFAULT_SIZE)
     report = prepare(
         options.folder,
         options.output,
@@ -67,6 +93,55 @@ def main(arguments: list[str]) -> int:
     )
     print(in_sentences(report, options.output))
     return 0
+
+
+class Preparation(Protocol):
+    """What is made of each item of a set, a file or several; it is sent to other processes as it is.
+
+    Attributes:
+        output: folder for what is made.
+        what: the items in a word, such as "photographs".
+    """
+
+    output: Path
+    what: str
+
+    def begin(self) -> None:
+        """Says in the folder, which is there, how it is made. UsageError where it was begun with other settings."""
+        ...
+
+    def is_whole(self, name: str) -> bool:
+        """Whether the item of that name is made."""
+        ...
+
+    def start(self) -> Callable[[Any], Outcome]:
+        """Once in each process, before anything is written: what makes an item, with all it needs in memory."""
+        ...
+
+
+@dataclass(frozen=True)
+class PhotographPreparation:
+    """Faces of photographs, see `Preparation`.
+
+    Attributes:
+        settings: what finds the landmarks, and how large the stored pictures are.
+        weights: folder of the weights of face-alignment.
+    """
+
+    output: Path
+    settings: PreparedSettings
+    weights: Path | None = None
+    what: str = "photographs"
+
+    def begin(self) -> None:
+        describe(self.output, self.settings)
+
+    def is_whole(self, name: str) -> bool:
+        return is_written(self.output, name)
+
+    def start(self) -> Callable[[Item], Outcome]:
+        source = landmark_source(self.settings.landmarks, self.weights)
+        return partial(_prepare_one, output=self.output, size=self.settings.size, source=source)
 
 
 def prepare(
@@ -86,27 +161,46 @@ def prepare(
         output: of the prepared faces; may have been begun before, with the same settings.
         settings: what finds the landmarks, and how large the stored pictures are.
         weights: folder of the weights of face-alignment.
-        processes: how many pictures are worked on at the same time.
-        again: whether those are tried again that were left out before.
+        processes, again: as `prepare_each`.
 
     Returns:
-        How many pictures there are by what became of them: "prepared", or the code of the reason. Pictures of earlier
-        runs are counted too.
+        As `prepare_each`.
 
     Raises:
         UsageError: the folder is not of that kind, the output was begun with other settings or cannot be written.
         SetupError: the landmark source cannot be used.
     """
     items = open_folder(folder, kind).items
-    source = landmark_source(settings.landmarks, weights)  # before anything is written, and before processes start
+    return prepare_each(items, PhotographPreparation(output, settings, weights), processes=processes, again=again)
+
+
+def prepare_each(
+    items: Sequence[Named], preparation: Preparation, *, processes: int = 1, again: bool = False
+) -> Counter[str]:
+    """Makes what is not made yet, and writes down what was left out.
+
+    Args:
+        items: each with a `name` that is unique.
+        preparation: what is made of them.
+        processes: how many items are worked on at the same time.
+        again: whether those are tried again that were left out before.
+
+    Returns:
+        How many items there are by what became of them: "prepared", or the code of the reason. Items of earlier runs
+        are counted too.
+
+    Raises:
+        UsageError: the output was begun with other settings or cannot be written; and what `start` raises.
+    """
+    output, work = preparation.output, preparation.start()
     try:
         output.mkdir(parents=True, exist_ok=True)
-        describe(output, settings)
+        preparation.begin()
         before = {} if again else read_left_out(output)
         counts = Counter(before[item.name] for item in items if item.name in before)
         wanted = []
         for item in items:
-            if is_written(output, item.name):
+            if preparation.is_whole(item.name):
                 counts["prepared"] += 1
             elif item.name not in before:
                 wanted.append(item)
@@ -114,8 +208,8 @@ def prepare(
             table = csv.writer(stream)
             if stream.tell() == 0:
                 table.writerow(COLUMNS)
-            outcomes = _outcomes(wanted, output, settings, source, weights, processes)
-            for item, code, reason in tqdm(outcomes, total=len(wanted), desc="photographs", mininterval=1):
+            outcomes = _outcomes(wanted, preparation, work, processes)
+            for item, (code, reason) in tqdm(outcomes, total=len(wanted), desc=preparation.what, mininterval=1):
                 counts[code] += 1
                 if code != "prepared":
                     table.writerow((item.name, code, reason))
@@ -125,10 +219,10 @@ def prepare(
     return counts
 
 
-def in_sentences(report: Counter[str], output: Path) -> str:
-    """What `prepare` came to, for a person."""
+def in_sentences(report: Counter[str], output: Path, what: str = PhotographPreparation.what) -> str:
+    """What `prepare_each` came to, for a person; `what` are the items."""
     left_out = {code: count for code, count in sorted(report.items()) if code != "prepared"}
-    lines = [f"{report['prepared']} of {report.total()} photographs are prepared. Folder: {output}"]
+    lines = [f"{report['prepared']} of {report.total()} {what} are prepared. Folder: {output}"]
     if left_out:
         lines.append(f"Left out: {sum(left_out.values())}, written down with their reasons in {output / LEFT_OUT}.")
         lines += [f"  {count} x {code}" for code, count in left_out.items()]
@@ -163,8 +257,23 @@ def cut_out(image: np.ndarray, landmarks: Landmarks, size: int) -> PreparedFace:
     return PreparedFace(crop.image(image), parsing, crop, (width, height), points68, points478)
 
 
-Outcome = tuple[str, str]
-"""The code of what became of a picture, and the reason in words."""
+def _prepare_triples(folder: TripleFolder, options: argparse.Namespace) -> int:
+    from training.data.prepared_triples import LEAST_SIZE, WHAT, prepare_triples
+
+    if options.face_parser is None:
+        raise UsageError(
+            "no-face-parser",
+            "Triples are prepared with the classes of their pixels: name what tells them, the same as in the "
+            f"training's network.face_parser, such as --face-parser {SHIPPED}.",
+        )
+    if options.landmarks != "mediapipe":
+        raise UsageError("no-such-source", "Triples are prepared with the landmarks of mediapipe only.")
+    size = options.size or LEAST_SIZE
+    report = prepare_triples(
+        folder, options.output, size, options.face_parser, processes=options.processes, again=options.again
+    )
+    print(in_sentences(report, options.output, WHAT))
+    return 0
 
 
 def _prepare_one(item: Item, output: Path, size: int, source: LandmarkSource) -> Outcome:
@@ -177,42 +286,34 @@ def _prepare_one(item: Item, output: Path, size: int, source: LandmarkSource) ->
     except LifemaskError as error:
         return error.code, error.sentence
     write_face(output, item.name, face)
-    return "prepared", ""
+    return PREPARED
 
 
 def _outcomes(
-    items: list[Item],
-    output: Path,
-    settings: PreparedSettings,
-    source: LandmarkSource,
-    weights: Path | None,
-    processes: int,
-) -> Iterator[tuple[Item, str, str]]:
+    items: list[Named], preparation: Preparation, work: Callable[[Any], Outcome], processes: int
+) -> Iterator[tuple[Named, Outcome]]:
     if processes <= 1 or len(items) <= 1:
         for item in items:
-            yield item, *_prepare_one(item, output, settings.size, source)
+            yield item, work(item)
         return
-    started = (output, settings, weights)
-    with ProcessPoolExecutor(min(processes, len(items)), get_context("spawn"), _start_process, started) as pool:
+    with ProcessPoolExecutor(min(processes, len(items)), get_context("spawn"), _start_process, (preparation,)) as pool:
         try:
-            for item, outcome in zip(items, pool.map(_prepare_in_process, items), strict=True):
-                yield item, *outcome
+            yield from zip(items, pool.map(_prepare_in_process, items), strict=True)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-_work: tuple[Path, int, LandmarkSource] | None = None
-"""Of a worker process: output, size, landmark source."""
+_work: Callable[[Any], Outcome] | None = None
+"""Of a worker process."""
 
 
-def _start_process(output: Path, settings: PreparedSettings, weights: Path | None) -> None:
+def _start_process(preparation: Preparation) -> None:
     global _work
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    _work = (output, settings.size, landmark_source(settings.landmarks, weights))
+    _work = preparation.start()
 
 
-def _prepare_in_process(item: Item) -> Outcome:
-    output, size, source = _work
-    return _prepare_one(item, output, size, source)
+def _prepare_in_process(item: Named) -> Outcome:
+    return _work(item)

@@ -140,6 +140,8 @@ class PreparedPictures:
 
     face_model = ""
     """Nobody knows the codes of a photograph."""
+    framing = "prepared"
+    """Of the stored pictures, see `in_crop`."""
 
     def __init__(self, folder: Path, size: int, names: Sequence[str] | None = None) -> None:
         read_description(folder)
@@ -160,7 +162,7 @@ class PreparedPictures:
         item = {name: np.array(labels[name]) for name in labels.dtype.names if name != "crop"}
         item["image"] = cv2.imread(str(path.with_name(_name(path) + ".jpg")), cv2.IMREAD_COLOR)[..., ::-1].copy()
         item["parsing"] = cv2.imread(str(path.with_name(_name(path) + ".parsing.png")), cv2.IMREAD_UNCHANGED)
-        return in_crop(item, self.size, "prepared", generator)
+        return in_crop(item, self.size, self.framing, generator)
 
 
 def _name(labels: Path) -> str:

@@ -1,8 +1,8 @@
 """Sets in which each person is photographed from three sides at once: what they hold in common, whatever their layout.
 
 A triple is three photographs of one moment, of some sets with points or a scan of the face in space. The sets:
-`pixel_face_layout.py`, `multi_pie_layout.py`, `bosphorus_layout.py`. Nothing is downloaded: each set is had from its
-owner under the owner's terms.
+`pixel_face_layout.py`, `multi_pie_layout.py`, `bosphorus_layout.py`; what is trained on: `photographed_triples.py`.
+Nothing is downloaded: each set is had from its owner under the owner's terms.
 """
 
 from __future__ import annotations
@@ -97,12 +97,15 @@ class TripleFolder:
         return sorted({triple.subject for triple in self.triples})
 
     def item(self, index: int) -> TripleItem:
+        """As `read`, of the triple in that place."""
+        return self.read(self.triples[index])
+
+    def read(self, triple: Triple) -> TripleItem:
         """The pictures and points of a triple.
 
         Raises:
             LifemaskError: a picture or the points cannot be read; see `load_photograph` and `points101`.
         """
-        triple = self.triples[index]
         return TripleItem(triple, [self.image(path) for path in triple.pictures], self.points101(triple))
 
     def items(self) -> Iterator[TripleItem]:

@@ -2,14 +2,18 @@
 
 The tensors are those of `training.data.batches` with a dimension for the views behind that of the batch: `image` is
 (B, 3, 3, H, W), `identity` (B, 3, I), the same three times. The views are `backend.view_order.SLOTS`. Only `person`
-stays (B,), and there is one more:
+stays (B,), and there is `present`; of photographs (`photographed_triples.py`) there are the last two, too:
 
-=======  =============  ==========================================
-present  (B, 3) bool    which views there are; of these, all three
-=======  =============  ==========================================
+===============  ====================  =====================================================================
+present          (B, 3) bool           which views there are; of these, all three
+points101        (B, 101, 3) float32   millimetres, measured in space, see `landmarks101.py`; 0 where unknown
+points101_known  (B,) bool             of whom they were measured
+===============  ====================  =====================================================================
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,9 +22,10 @@ from torch import Tensor
 from backend.errors import UsageError
 from backend.view_order import SLOTS
 from training.data.batches import Batches, BatchLoader, SyntheticBatches
-from training.data.pictures import FreshPictures, Pictures, ShardPictures
+from training.data.pictures import FreshPictures, Item, Pictures, ShardPictures
 
 VIEWS = len(SLOTS)
+MEASURED = ("points101", "points101_known")
 
 
 class TripleBatches(Batches):
@@ -40,7 +45,14 @@ class TripleBatches(Batches):
         flat = super().batch(number, order)
         views = {name: values.unflatten(0, (-1, VIEWS)) for name, values in flat.items()}
         check_order(views["yaw"], views["person"])
-        return views | {"person": views["person"][:, 0], "present": torch.ones_like(views["has_truth"])}
+        once = {name: views[name][:, 0] for name in ("person", *MEASURED) if name in views}
+        return views | once | {"present": torch.ones_like(views["has_truth"])}
+
+    def collated(self, items: Sequence[Item]) -> dict[str, Tensor]:
+        measured = [name for name in MEASURED if name in items[0]]
+        return super().collated(items) | {
+            name: torch.from_numpy(np.stack([item[name] for item in items])) for name in measured
+        }
 
     def _order(self) -> np.ndarray:
         wanted = len(self) * self.reading.ranks * self.batch_size
@@ -64,13 +76,14 @@ class ViewTriples(SyntheticBatches):
             raise UsageError(
                 "no-triples",
                 "Prepared photographs are single ones, and this method learns from three views of each person. Set "
-                "data.real_folders=[].",
+                "data.real_folders=[], and name a set of triples, such as data.pixel_face=FOLDER.",
             )
         for pictures in (self.training, self.validation):
-            check_triples(pictures)
+            if isinstance(pictures, ShardPictures):
+                check_triples(pictures)
 
     def train_dataloader(self) -> BatchLoader:
-        shuffled = isinstance(self.training, ShardPictures)
+        shuffled = not isinstance(self.training, FreshPictures)
         batches = TripleBatches(self.training, self.batch_size, shuffled=shuffled, vary=self.vary)
         return BatchLoader(batches, self.workers)
 
@@ -100,10 +113,8 @@ def check_order(yaw: Tensor, person: Tensor) -> None:
         )
 
 
-def check_triples(pictures: Pictures) -> None:
+def check_triples(pictures: ShardPictures) -> None:
     """Refuses pictures that are not left, front and right views, person by person. Raises UsageError."""
-    if isinstance(pictures, FreshPictures):
-        return
     persons = np.asarray(pictures.folder.persons[pictures.positions])
     there = pictures.folder.settings.views == ViewTriples.views
     whole = len(persons) % VIEWS == 0 and (persons.reshape(-1, VIEWS) == persons[::VIEWS, None]).all()

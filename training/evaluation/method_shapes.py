@@ -88,9 +88,10 @@ def heads_of(
 
 
 def network_head(method: ReconstructionMethod, model: MorphableModel, pictures: list[np.ndarray]) -> np.ndarray:
-    """The head (V, 3) of the network's identity, the mean over the pictures."""
-    found = [method.codes(picture, find_face(picture, "picture", 1)).measurement.identity for picture in pictures]
-    return model.neutral(np.mean(found, axis=0).astype(np.float32))
+    """The head (V, 3) of the network's identity, the mean over the pictures that carry one."""
+    faces = [find_face(picture, "picture", 1) for picture in pictures]
+    found = [codes.measurement.identity for codes in method.codes_of(pictures, faces)]
+    return model.neutral(np.mean([each for each in found if each is not None], axis=0).astype(np.float32))
 
 
 def _or_mean(make: Callable[[], np.ndarray], mean: np.ndarray) -> np.ndarray:

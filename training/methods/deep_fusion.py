@@ -19,7 +19,7 @@ from torch import Tensor
 from backend.errors import UsageError
 from backend.face_models import load_face_model
 from backend.face_models.differentiable import DifferentiableModel, differentiable_model
-from backend.face_parsing import FaceParser, read_face_parser, weight_map
+from backend.face_parsing import SHIPPED, FaceParser, read_face_parser, weight_map
 from backend.methods.deep_fusion_network import (
     ONE_VIEW,
     Backbone,
@@ -34,8 +34,10 @@ from backend.rendering.shading import harmonic_basis
 from backend.view_order import SLOTS
 from training.data.landmarks101 import SEVEN_OF_68
 from training.data.mirroring import Mirror
+from training.data.photographed_triples import SETS, PhotographedTriples, learnt_from
 from training.data.pictures import shown_model
 from training.data.view_triples import ViewTriples
+from training.errors import TrainingError
 from training.losses import deep_fusion, supervised
 from training.losses.landmark import REFERENCE_SIZE
 from training.losses.landmarks3d import aligned_landmark_loss
@@ -67,6 +69,7 @@ from training.methods.eye_motion import (
     shape_grams,
 )
 from training.methods.face_rendering import FaceRenderer
+from training.methods.measured_points import MeasuredPoints
 from training.settings import DataSettings, LossWeights, NetworkSettings, RunSettings, Weight
 
 RENDERED = ("photo", "mask", "reflectance")
@@ -86,8 +89,8 @@ class DeepFusionNetworkSettings(NetworkSettings):
         sees_landmarks: whether the network is given a detector's landmarks of each view, too; not in the paper. Of
             synthetic people they are made up with that detector's errors, see `training.data.detected_landmarks`.
         face_parser: weights of the face parser, a name or a file, see `backend.face_parsing.read_face_parser`: for the
-            mask loss, and for the classes that the network sees, so that it learns what to make of a parser's errors;
-            or None: it sees the true classes of synthetic people.
+            mask loss, for photographs, and for the classes that the network sees, so that it learns what to make of a
+            parser's errors; or None: it sees the true classes of synthetic people.
     """
 
     width: int = Field(64, ge=4)
@@ -123,14 +126,28 @@ class DeepFusionLosses(LossWeights):
 class DeepFusionData(DataSettings):
     """What is trained on; `batch_size` counts people.
 
+    Synthetic people, or photographs of the sets that are named here: several may be.
+
     Attributes:
+        pixel_face, multi_pie, bosphorus: folder of the set, see `training.data.pixel_face_layout` and its neighbours.
+        triples_prepared: folder for what is made of their photographs before the training (one below it for each set);
+            None for "prepared_triples" in the folder of each set.
         missing: which views a person may be shown without, once in three times: "published" shows one alone, "any" one
             or two.
         people_without_pictures: in a step, from whose landmarks alone the loss `landmarks_alone` is taken.
     """
 
+    pixel_face: str | None = None
+    multi_pie: str | None = None
+    bosphorus: str | None = None
+    triples_prepared: str | None = None
     missing: Missing = "published"
     people_without_pictures: int = Field(64, ge=1)
+
+    @property
+    def sets(self) -> dict[str, str]:
+        """The sets of photographs that are named, and their folders."""
+        return {name: getattr(self, name) for name in SETS if getattr(self, name) is not None}
 
 
 class DeepFusionSettings(RunSettings):
@@ -159,6 +176,9 @@ class DeepFusionTraining(TrainingMethod):
 
     def __init__(self, settings: DeepFusionSettings):
         super().__init__(settings)
+        check_photographs(settings)
+        if settings.data.sets:
+            self.learns_from = learnt_from(list(settings.data.sets))
         chosen = None if settings.expression == "auto" else settings.expression
         self.model = differentiable_model(settings.face_model, chosen)
         network = settings.network
@@ -187,6 +207,7 @@ class DeepFusionTraining(TrainingMethod):
                 )
             self.random_views = RandomViews(self.model, self.network.camera)
         self.renderer = FaceRenderer(self.model, self.network.camera)
+        self.measured_points = MeasuredPoints(self.model)
         self.shown_model = shown_model(settings.face_model, settings.data.shards)
         self.truth_is_of_model = self.model.name == self.shown_model and self.model.expression_is_bounded
         if not self.truth_is_of_model:
@@ -213,13 +234,24 @@ class DeepFusionTraining(TrainingMethod):
     # What is learnt from.
 
     def data(self, settings: DeepFusionSettings) -> LightningDataModule:
-        return ViewTriples.from_settings(settings.data, face_model=self.shown_model)
+        if not settings.data.sets:
+            return ViewTriples.from_settings(settings.data, face_model=self.shown_model)
+        return PhotographedTriples.from_settings(
+            settings.data,
+            roots=settings.data.sets,
+            prepared=settings.data.triples_prepared,
+            face_parser=settings.network.face_parser,
+            face_model=self.shown_model,
+        )
 
     def prepared(self, batch: Batch) -> Batch:
         """In training half of the people are seen in a mirror, and some without all of their views."""
         people, device = len(batch["person"]), batch["image"].device
         if self.training and self.mirror is not None:
-            batch = mirrored(batch, self.mirror, torch.rand(people, device=device) < 0.5)
+            chosen = torch.rand(people, device=device) < 0.5
+            if "points101" in batch:  # of which some have no other side
+                chosen &= ~batch["points101_known"]
+            batch = mirrored(batch, self.mirror, chosen)
         batch = self.completed(batch)
         if self.training:
             batch = shown_as(batch, torch.multinomial(self.form_probabilities, people, replacement=True))
@@ -280,7 +312,6 @@ class DeepFusionTraining(TrainingMethod):
     def losses(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         codes, landmarks = outputs["codes"], outputs["landmarks68"]
         with torch.autocast(landmarks.device.type, enabled=False):
-            known = batch["has_truth"][:, :1].to(torch.bool).expand(-1, landmarks.shape[2])
             terms: dict[str, Callable[[], Tensor]] = {
                 "landmark": lambda: deep_fusion.landmark_loss(
                     landmarks,
@@ -289,9 +320,7 @@ class DeepFusionTraining(TrainingMethod):
                     self.network.camera.size,
                     self.settings.landmark_weighting,
                 ),
-                "landmarks3d": lambda: aligned_landmark_loss(
-                    outputs["points68"], batch["points68"] * MILLIMETRES, SEVEN_OF_68, known
-                ),
+                "landmarks3d": lambda: self._landmarks3d(batch, outputs),
                 "coefficients": lambda: coefficient_loss(codes.identity, codes.expression, codes.albedo),
                 "light": lambda: light_loss(codes.light),
             }
@@ -301,6 +330,17 @@ class DeepFusionTraining(TrainingMethod):
             if self._renders_now():
                 losses |= self._rendered_losses(batch, outputs)
         return losses
+
+    def _landmarks3d(self, batch: Batch, outputs: Outputs) -> Tensor:
+        """Of photographs by the points that were measured, of synthetic people by all landmarks."""
+        if "points101" in batch:
+            own, codes = self.measured_points, outputs["codes"]
+            points = own(codes.identity, codes.expression, outputs["points68"])
+            known = batch["points101_known"][:, None].expand(-1, len(own.rows))
+            return aligned_landmark_loss(points, batch["points101"][:, own.rows], own.anchors, known)
+        points = batch["points68"]
+        known = batch["has_truth"][:, :1].to(torch.bool).expand(-1, points.shape[1])
+        return aligned_landmark_loss(outputs["points68"], points * MILLIMETRES, SEVEN_OF_68, known)
 
     def _supervised_terms(self, batch: Batch, outputs: Outputs) -> dict[str, Callable[[], Tensor]]:
         codes, known = outputs["codes"], batch["has_truth"][:, 0].to(torch.bool)
@@ -385,9 +425,9 @@ class DeepFusionTraining(TrainingMethod):
         away_alone = (alone["landmarks68"] - wanted)[:, FRONT].norm(dim=-1).mean() * scale
         figures = {f"landmark_error_{slot}_px": error for slot, error in zip(SLOTS, away, strict=True)}
         figures |= {"landmark_error_px": away.mean(), "single_landmark_error_px": away_alone}
-        if not self.truth_is_of_model:
-            return figures
         known = batch["has_truth"][:, 0].to(torch.bool)
+        if not (self.truth_is_of_model and known.any()):
+            return figures
         identity, keys = batch["identity"][:, 0], batch["key_weights"][:, 0]
         both = [alone["codes"], outputs["codes"]]
         self._held_out.append(
@@ -431,6 +471,12 @@ class DeepFusionTraining(TrainingMethod):
         self._held_out = []
 
     def ablation_figures(self) -> dict[str, float]:
+        if self.settings.data.sets and self.settings.data.validation_shards is None:
+            raise TrainingError(
+                "no-truth",
+                "The heads of photographed people are not known. Name synthetic triples to measure with: "
+                "data.validation_shards=FOLDER.",
+            )
         from training.evaluation.deep_fusion_figures import held_out_figures
 
         return held_out_figures(self)
@@ -477,12 +523,36 @@ def by_view(values: Tensor) -> Tensor:
     return values.unflatten(0, (-1, VIEWS))
 
 
-def load_face_parser(name: str | None) -> FaceParser:
-    """The frozen network of the mask loss. Raises UsageError where there is none."""
+def check_photographs(settings: DeepFusionSettings) -> None:
+    """Refuses sets of photographs with something beside them or without a face parser. Raises UsageError."""
+    named = [f"data.{name}" for name in settings.data.sets]
+    if not named:
+        return
+    if settings.data.shards is not None:
+        raise UsageError(
+            "shards-and-photographs",
+            f"Learnt from are synthetic people (data.shards) or photographs ({', '.join(named)}), not both. Set "
+            f"data.shards=null, or leave out {' and '.join(named)}.",
+        )
+    load_face_parser(settings.network.face_parser, f"Photographs ({', '.join(named)}) need", f"leave out {named[0]}")
+
+
+def load_face_parser(
+    name: str | None, who: str = "The mask loss needs", otherwise: str = "losses.mask=0"
+) -> FaceParser:
+    """A frozen network that tells the classes of pixels.
+
+    Args:
+        name: see `read_face_parser`.
+        who, otherwise: for the sentence, what needs it and what to do without.
+
+    Raises:
+        UsageError: "no-face-parser": there is no name; and as `read_face_parser`.
+    """
     if name is None:
         raise UsageError(
             "no-face-parser",
-            "The mask loss needs a network that knows the parts of a face. Set network.face_parser to weights that "
-            "`fit face-parsing` made or to a file of face-parsing.PyTorch, or losses.mask=0.",
+            f"{who} a network that knows the parts of a face. Set network.face_parser to {SHIPPED}, to weights that "
+            f"`fit face-parsing` made or to a file of face-parsing.PyTorch, or {otherwise}.",
         )
     return read_face_parser(name).eval().requires_grad_(False)
