@@ -89,7 +89,8 @@ class DeepFusionNetworkSettings(NetworkSettings):
         sees_landmarks: whether the network is given a detector's landmarks of each view, too; not in the paper. Of
             synthetic people they are made up with that detector's errors, see `training.data.detected_landmarks`.
         face_parser: weights of the face parser, a name or a file, see `backend.face_parsing.read_face_parser`: for the
-            mask loss, for photographs, and for what `ablate` measures on pictures whose classes nobody knows; or None.
+            mask loss, for photographs, and for the classes that the network sees, so that it learns what to make of a
+            parser's errors; or None: it sees the true classes of synthetic people.
     """
 
     width: int = Field(64, ge=4)
@@ -224,7 +225,8 @@ class DeepFusionTraining(TrainingMethod):
             self.register_buffer("expression_gram", expression, persistent=False)
         # In tuples, so that they are neither trained nor saved.
         self._shown = () if self.truth_is_of_model else (differentiable_model(self.shown_model, "keys"),)
-        self._parser = (load_face_parser(network.face_parser),) if self.wants("mask") else ()
+        parsed = network.face_parser is not None or self.wants("mask")
+        self._parser = (load_face_parser(network.face_parser),) if parsed else ()
         # Mirrored identities of the open head are its identities again; other models' are not.
         self.mirror = Mirror(load_face_model("open_head")) if self.shown_model == "open_head" else None
         self._held_out: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -271,7 +273,7 @@ class DeepFusionTraining(TrainingMethod):
         landmarks = torch.where(known, landmarks, single["landmarks68"])
         batch = {
             **batch,
-            "views": network_input(batch["image"].float(), batch["parsing"]),
+            "views": network_input(batch["image"].float(), self.classes_seen(batch)),
             "landmarks68": landmarks.unflatten(0, (-1, VIEWS)),
             "points68": points,
         }
@@ -280,6 +282,14 @@ class DeepFusionTraining(TrainingMethod):
             found = detected_landmarks(single, self.model, self.detectors, usual) / size
             batch["detected"] = found.unflatten(0, (-1, VIEWS))
         return batch
+
+    def classes_seen(self, batch: Batch) -> Tensor:
+        """(B, 3, S, S): the class of each pixel that the network is told, the parser's where there is one."""
+        if not (self._parser and self.network.settings["sees_classes"]):
+            return batch["parsing"]
+        (parser,) = self._parser
+        images = batch["image"].flatten(0, 1).float()
+        return by_view(parser.to(images.device).labels(images))
 
     # What the network makes of it.
 
