@@ -167,10 +167,14 @@ def level_residual(calibration: LandmarkCalibration, sample: Sample) -> np.ndarr
     """Detected minus calibrated points in an image with a level eye line: (L, 2) metres at the face."""
     camera = sample.photograph.camera
     expected = camera.project(calibration.embedding(sample.view).apply(sample.photograph.vertices.astype(np.float64)))
+    return (sample.points - expected) @ level_axes(sample).T * camera.translation[2] / camera.fx
+
+
+def level_axes(sample: Sample) -> np.ndarray:
+    """(2, 2) unit vectors in the picture: along the line of the detected eyes, and down from it."""
     across = sample.points[263] - sample.points[33]
     across = across / np.linalg.norm(across)
-    level = np.array([[across[0], across[1]], [-across[1], across[0]]])
-    return (sample.points - expected) @ level.T * camera.translation[2] / camera.fx
+    return np.array([[across[0], across[1]], [-across[1], across[0]]])
 
 
 def shared_factor(standardised: np.ndarray, factors: int = SHARED_FACTORS) -> np.ndarray:

@@ -36,6 +36,7 @@ COMMANDS = {
         "test faces and their heads",
     ),
     ("calibrate",): ("training.calibration", "where the detector's landmarks sit on the head"),
+    ("learn-landmark-response",): ("training.landmark_response", "how much of a person a landmark detector reports"),
     ("calibrate-landmarks68",): ("training.landmarks68", "the 68 landmarks from the detector's 478"),
     ("learn-albedo",): ("training.albedo_basis", "the mean and the variation of people's skin"),
     ("learn-statistics",): ("training.open_head.learn_statistics", "the mean and the variation of people's heads"),

@@ -17,7 +17,7 @@ from backend.face_models.lid_keys import BLINK_CORRECTIVES
 from backend.methods.eye_motion import CAMERA_DISTANCE_M, FACING, CropCamera, rotation_matrix
 from backend.view_order import SLOTS
 from training.data.expressions import random_expression
-from training.methods.eye_motion import EXAMPLE_SHIFTS_M, EXAMPLE_TURNS, POPULATION
+from training.methods.eye_motion import EXAMPLE_SHIFTS_M, EXAMPLE_TURNS, POPULATION, with_mean_person
 
 ASIDE_DEGREES = (15.0, 70.0)
 FRONT_DEVIATION_DEGREES = 8.0
@@ -46,13 +46,14 @@ class RandomViews(nn.Module):
         device = self.keys.device
         with torch.no_grad():
             identity = torch.randn(count, self.identity_size, device=device)
-            vertices = model.vertices(identity, self.keys[torch.randint(len(self.keys), (count,), device=device)])
+            keys = self.keys[torch.randint(len(self.keys), (count,), device=device)]
+            heads = with_mean_person(model, identity, keys)
             detector = detectors[int(torch.randint(len(detectors), ()))]
             found = []
             for slot in SLOTS:
                 rotation, translation = self._pose(slot, count)
-                intrinsics = vertices.new_tensor(self.camera.intrinsics).expand(count, 4)
-                found.append(detector(vertices, rotation, translation, intrinsics) / self.camera.size)
+                intrinsics = identity.new_tensor(self.camera.intrinsics).expand(count, 4)
+                found.append(detector(*heads, rotation, translation, intrinsics) / self.camera.size)
         return identity, torch.stack(found, dim=1)
 
     def _pose(self, slot: str, count: int) -> tuple[Tensor, Tensor]:

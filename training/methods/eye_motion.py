@@ -427,8 +427,8 @@ def detected_landmarks(
         usual: (478, 2) pixels, for photographs that were prepared with another detector.
     """
     known = supervised.known_pictures(batch)
-    vertices = model.vertices(batch["identity"], batch["key_weights"])
-    detected = detectors[int(torch.randint(len(detectors), ()))](vertices, *pose_or_any(batch))
+    heads = with_mean_person(model, batch["identity"], batch["key_weights"])
+    detected = detectors[int(torch.randint(len(detectors), ()))](*heads, *pose_or_any(batch))
     own = batch["landmarks478"]
     none = (own == 0).all(dim=(1, 2), keepdim=True)
     return torch.where(known[:, None, None], detected, torch.where(none, usual, own))
@@ -450,11 +450,16 @@ def detected_examples(
         intrinsics = torch.tensor(camera.intrinsics).expand(count, 4)
         parts = (torch.from_numpy(values).float().split(EXAMPLES_AT_ONCE) for values in (identity, keys, turns, shifts))
         for number, (person, expression, turn, shift) in enumerate(zip(*parts, strict=True)):
-            vertices = model.vertices(person, expression.float())
             rotation = torch.tensor(FACING) @ rotation_matrix(turn)
+            heads = with_mean_person(model, person, expression)
             detector = detectors[number % len(detectors)]
-            found.append(detector(vertices, rotation, shift, intrinsics[: len(person)]))
+            found.append(detector(*heads, rotation, shift, intrinsics[: len(person)]))
     return torch.cat(found)
+
+
+def with_mean_person(model: DifferentiableModel, identity: Tensor, expression: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, V, 3) metres, twice: people with their expressions, and the mean person with the same."""
+    return model.vertices(identity, expression), model.vertices(torch.zeros_like(identity), expression)
 
 
 def shape_grams(model: DifferentiableModel) -> tuple[Tensor, Tensor]:
