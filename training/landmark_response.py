@@ -137,6 +137,6 @@ def main(arguments: list[str]) -> int:
     across, down = 100 * np.median(learnt.response, axis=0)
     left = 100 * np.median(learnt.deviation_ratio)
     print(f"Of what makes a person unlike the mean, {detector.name} reports {across:.0f} % across the face and "
-          f"{down:.0f} % along it (median of {len(learnt.response)} landmarks, {len(samples)} people). The deviation that "
-          f"is left is {left:.0f} % of the calibration's. Written: {output}")  # fmt: skip
+          f"{down:.0f} % along it (median of {len(learnt.response)} landmarks, {len(samples)} people). The deviation "
+          f"that is left is {left:.0f} % of the calibration's. Written: {output}")  # fmt: skip
     return 0
