@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import backend
 from backend import options, pipeline
 from backend.calibration import load_calibration
-from backend.code_measurement import CodeMeasurement, identity_prior
+from backend.code_measurement import AGREEMENT, CodeMeasurement, identity_prior, strengthened
 from backend.detection import find_face
 from backend.errors import UsageError
 from backend.face_models import load_face_model
@@ -180,8 +180,20 @@ def test_several_photographs_are_surer_than_one_but_not_independent():
     assert mean == pytest.approx(one.identity) and deviation == pytest.approx(one.identity_deviation)
     other = CodeMeasurement(np.array([0.8, 1.0]), np.array([0.5, 0.8]))
     mean, deviation = identity_prior([one, other], 2)
-    assert mean == pytest.approx([0.6, 1.0])
+    assert mean == pytest.approx(np.array([0.6, 1.0]) * 2 / (1 + AGREEMENT))
     assert (deviation < one.identity_deviation).all() and (deviation > one.identity_deviation / np.sqrt(2)).all()
+
+
+def test_the_mean_of_several_answers_is_brought_to_where_the_truth_is_expected():
+    generator = np.random.default_rng(0)
+    truth, errors = generator.normal(size=100_000), generator.normal(size=(4, 100_000))
+    seen = truth + 1.2 * np.sqrt(0.6) * errors[0] + 1.2 * np.sqrt(0.4) * errors[1:]
+    answers = seen / (1 + 1.2**2)  # the mean of what is possible, of each for itself
+    share = np.array([[0.5], [0.3], [0.2]])
+    mean = (share * answers).sum(0)
+    said = strengthened(mean, share, np.corrcoef(answers)[0, 1])
+    slope = (truth * mean).sum() / (mean**2).sum(), (truth * said).sum() / (said**2).sum()
+    assert slope[0] > 1.1 and slope[1] == pytest.approx(1, abs=0.02)
 
 
 def test_the_surer_photograph_counts_for_more():
