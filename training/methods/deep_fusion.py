@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from pydantic import Field
 from torch import Tensor
+from tqdm import trange
 
 from backend.errors import UsageError
 from backend.face_models import load_face_model
@@ -156,6 +157,8 @@ class DeepFusionSettings(RunSettings):
     Attributes:
         landmark_weighting: which landmarks count more, see `training.losses.deep_fusion.STRESSED`.
         mask_from: the part of the run after which the mask loss counts.
+        landmarks_first: steps of the loss `landmarks_alone` by itself before the run. They cost a twentieth of the
+            others, and the part that sees landmarks is then taught by more people than there are pictures of.
         rendering: `pictures` counts people.
     """
 
@@ -165,6 +168,7 @@ class DeepFusionSettings(RunSettings):
     data: DeepFusionData = DeepFusionData()
     landmark_weighting: deep_fusion.LandmarkWeighting = "published"
     mask_from: float = Field(0.0, ge=0, le=1)
+    landmarks_first: int = Field(0, ge=0)
 
 
 class DeepFusionTraining(TrainingMethod):
@@ -362,16 +366,8 @@ class DeepFusionTraining(TrainingMethod):
         def code_loss(name: str, predicted: Tensor) -> Callable[[], Tensor]:
             return lambda: supervised.code_loss(predicted, batch[name][:, 0], known)
 
-        def landmarks_alone() -> Tensor:
-            count = self.settings.data.people_without_pictures
-            identity, landmarks = self.random_views(count, self.model, self.detectors)
-            forms = torch.multinomial(self.form_probabilities, count, replacement=True)
-            said = self.network.landmarks(landmarks, FORMS.to(forms.device)[forms])
-            said = said[:, : self.model.identity_size]
-            return supervised.shape_loss(said, identity, self.identity_gram, torch.ones_like(identity[:, 0]))
-
         terms = {
-            "landmarks_alone": landmarks_alone,
+            "landmarks_alone": self._landmarks_alone,
             "shape": lambda: supervised.shape_loss(codes.identity, batch["identity"][:, 0], self.identity_gram, known),
             "expression": lambda: supervised.shape_loss(
                 codes.expression, batch["key_weights"][:, 0], self.expression_gram, known
@@ -382,6 +378,34 @@ class DeepFusionTraining(TrainingMethod):
             "light_shown": light_shown,
         }
         return terms | ({"albedo": code_loss("albedo", codes.albedo)} if self.model.albedo_size else {})
+
+    def _landmarks_alone(self) -> Tensor:
+        count = self.settings.data.people_without_pictures
+        identity, landmarks = self.random_views(count, self.model, self.detectors)
+        forms = torch.multinomial(self.form_probabilities, count, replacement=True)
+        said = self.network.landmarks(landmarks, FORMS.to(forms.device)[forms])
+        said = said[:, : self.model.identity_size]
+        return supervised.shape_loss(said, identity, self.identity_gram, torch.ones_like(identity[:, 0]))
+
+    def on_train_start(self) -> None:
+        """Teaches the part that sees landmarks before the run, see `DeepFusionSettings.landmarks_first`."""
+        super().on_train_start()
+        steps = self.settings.landmarks_first
+        if not steps or self.global_step or not self.wants("landmarks_alone"):
+            return
+        chosen = self.settings.optimiser
+        optimiser = torch.optim.AdamW(
+            self.network.landmarks.parameters(), chosen.learning_rate, weight_decay=chosen.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.settings.training.seed)  # the same on all devices, where there are several
+            for _ in trange(steps, desc="landmarks", mininterval=10):
+                optimiser.zero_grad()
+                self._landmarks_alone().backward()
+                optimiser.step()
+                schedule.step()
+        optimiser.zero_grad()
 
     def _true_pose(self, single: Batch) -> tuple[Tensor, Tensor]:
         """Of single views, (3 B, 3, 3) and (3 B, 3), of the crop's camera."""
