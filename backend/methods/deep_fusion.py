@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from backend.aligned_crop import align
-from backend.code_measurement import CodeMeasurement
+from backend.code_measurement import CodeMeasurement, identity_prior, strengthened
 from backend.face_parsing import METHOD as FACE_PARSING
 from backend.face_parsing import SHIPPED, FaceParser, read_face_parser
 from backend.landmarks68 import landmarks68_from_478
@@ -42,6 +42,9 @@ DEFAULT_WEIGHTS = "deep-fusion-open-small"
 SURENESS_OF_TWO = 0.8
 """Where two views lie between one (0) and three (1). Of the squared errors of identities that landmarks alone say: 9.5,
 6.1 (left and front) and 5.2 mm2 (docs/methods/deep-fusion.md)."""
+
+AGREEMENT_WITH_EYE_MOTION = 0.55
+"""Correlation of what the two networks say of the same three photographs."""
 
 
 def coded_views(
@@ -164,14 +167,26 @@ class DeepFusion(ReconstructionMethod):
             codes[number] = replace(codes[number], albedo=view.albedo[0].numpy(), camera=camera, light=light)
         carrier = taken.get(SLOTS.index("front"), next(iter(taken.values())))
         measured = self.measurement(said.identity[0], len(taken), found[carrier].measurement.keys)
-        codes[carrier] = replace(codes[carrier], measurement=measured)
+        beside, _ = identity_prior([found[number].measurement for number in taken.values()], len(said.identity[0]))
+        codes[carrier] = replace(codes[carrier], measurement=with_eye_motion(measured, beside))
         return codes
 
     def measurement(self, identity: Tensor, views: int, keys: dict[str, tuple[float, float]]) -> CodeMeasurement:
-        """The network's identity (I,) with how sure it is of so many views, and shape keys of elsewhere."""
+        """The network's own identity (I,) with how sure it is of so many views, and shape keys of elsewhere."""
         three = {1: 0.0, 2: SURENESS_OF_TWO, 3: 1.0}[views]
         gain = torch.lerp(self.one_view.identity_gain, self.sureness.identity_gain, three)
         squares = [sure.identity_deviation.double().square() for sure in (self.one_view, self.sureness)]
         seen_twice = SEEN_TWICE if self.network.sees_landmarks else 1.0
         deviation = (seen_twice * torch.lerp(*squares, three).sqrt()).clamp(LEAST_DEVIATION, 1.0)
         return CodeMeasurement((identity * gain).double().numpy(), deviation.numpy(), keys)
+
+
+def with_eye_motion(measured: CodeMeasurement, beside: np.ndarray) -> CodeMeasurement:
+    """The identity of both networks: they err in different ways, and their mean is nearer to the person than either.
+
+    Args:
+        measured: of deep fusion.
+        beside: (I,) identity by Eye Motion of the same photographs.
+    """
+    mean = (measured.identity + beside) / 2
+    return replace(measured, identity=strengthened(mean, np.full((2, 1), 0.5), AGREEMENT_WITH_EYE_MOTION))

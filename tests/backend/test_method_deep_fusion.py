@@ -17,7 +17,7 @@ from backend.face_models import load_face_model
 from backend.face_parsing import PARSING_CLASSES, FaceParser, PictureForm, read_face_parser
 from backend.fitting import Observation, fit
 from backend.methods import deep_fusion
-from backend.methods.deep_fusion import DeepFusion, coded_views
+from backend.methods.deep_fusion import AGREEMENT_WITH_EYE_MOTION, DeepFusion, coded_views, with_eye_motion
 from backend.methods.deep_fusion_network import ONE_VIEW, OPEN_SPLIT, DeepFusionNetwork
 from backend.methods.method import Codes
 from backend.methods.sureness import IdentitySureness
@@ -96,7 +96,9 @@ def test_in_whatever_order_photographs_come_the_person_is_the_same_and_stands_wi
         coded_views(method.network, shown, method.parser).identity[0] * THREE.identity_gain
         for shown in (views, views[::-1])
     )
-    assert np.allclose(expected[1].measurement.identity, direct.numpy(), atol=1e-6)
+    beside, _ = identity_prior([eye_motion_codes(image, face).measurement for image, face in triple], 96)
+    both = (direct.numpy() + beside) / 2 * 2 / (1 + AGREEMENT_WITH_EYE_MOTION)
+    assert np.allclose(expected[1].measurement.identity, both, atol=1e-6)
     assert (direct - swapped).abs().max() > 0.1
     for order in permutations(range(3)):
         found = codes_of(method, [triple[number] for number in order])
@@ -172,6 +174,18 @@ def test_two_views_are_surer_than_one_and_less_sure_than_three(method):
     assert (np.diff(deviations, axis=0) > 0).all()
     nearer = np.square(deviations)
     assert (nearer[1] - nearer[0] < nearer[2] - nearer[1]).all()
+
+
+def test_what_both_networks_say_is_as_far_from_the_mean_head_as_the_truth_is():
+    """Two answers, each the mean of what is possible for it, of truths that are normal."""
+    generator = np.random.default_rng(0)
+    truth = generator.normal(size=50_000)
+    noise = np.sqrt(1 / AGREEMENT_WITH_EYE_MOTION - 1)
+    fusion, eye_motion = ((truth + generator.normal(0, noise, truth.shape)) / (1 + noise**2) for _ in range(2))
+    assert np.corrcoef(fusion, eye_motion)[0, 1] == pytest.approx(AGREEMENT_WITH_EYE_MOTION, abs=0.01)
+    both = with_eye_motion(CodeMeasurement(fusion, np.full(truth.shape, 0.5)), eye_motion)
+    assert (truth @ both.identity) / (both.identity @ both.identity) == pytest.approx(1, abs=0.02)
+    assert np.square(both.identity - truth).mean() < 0.9 * np.square(fusion - truth).mean()
 
 
 # Files.
