@@ -238,6 +238,23 @@ def test_landmarks_alone_teach_the_shape(with_landmarks, views):
         small(losses__landmarks_alone=0.1)
 
 
+def test_landmarks_are_taught_alone_before_the_run():
+    changes = {"landmarks_first": 30, "data__people_without_pictures": 16, "optimiser__learning_rate": 2e-3}
+    first = small(network__sees_landmarks=True, losses__landmarks_alone=0.1, **changes)
+    pictures = {name: value.clone() for name, value in first.network.fusion.state_dict().items()}
+
+    def error() -> float:
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(1)
+            return float(first._landmarks_alone())
+
+    before = error()
+    first.on_train_start()
+    assert error() < 0.8 * before
+    assert all(torch.equal(value, pictures[name]) for name, value in first.network.fusion.state_dict().items())
+    assert all(values.grad is None for values in first.network.landmarks.parameters())
+
+
 def test_a_mirrored_person_shows_the_other_side_in_each_slot(method, views):
     chosen = torch.tensor([True, False])
     other = mirrored(views, method.mirror, chosen)
