@@ -7,7 +7,7 @@ by 30, 45 or 60 degrees, or by one of these by chance.
 Measured are synthetic people whom no training has seen, in aligned crops with what a landmark detector would find there
 (`training.data.detected_landmarks`), and people of ICT-FaceKit in whole pictures, by the network alone and with the
 fit. Every head is scored without expression, by the NoW protocol (`now.py`) and by the error of the paper
-(`multi_view.py`). Network alone means the identity that the fit starts from.
+(`multi_view.py`). Network alone means without Eye Motion, which has its say in the fit, too.
 """
 
 from __future__ import annotations
