@@ -214,16 +214,27 @@ def _on_surface(
     return skin[triangle], barycentric / barycentric.sum(1, keepdims=True)
 
 
+def collected(parser: argparse.ArgumentParser, arguments: list[str], people: int, seed: int):
+    """What a command that learns of a detector needs: its options, the open head, the detector and `collect`'s samples.
+
+    Args:
+        parser: with the command's own options; `--people`, `--seed` and `--detector` are added.
+        arguments: of the command.
+        people, seed: where none are asked for.
+    """
+    parser.add_argument("--people", type=int, default=people)
+    parser.add_argument("--seed", type=int, default=seed)
+    parser.add_argument("--detector", choices=DETECTORS, default="face-mesh", help="tasks: needs face_landmarker.task")
+    options = parser.parse_args(arguments)
+    model, detector = load_face_model("open_head"), DETECTORS[options.detector]()
+    return options, model, detector, collect(model, detector, options.people, options.seed)
+
+
 def main(arguments: list[str]) -> int:
     """`python3 -m training calibrate [--detector tasks] [--people N] [--seed S] [--output FILE]`."""
     parser = argparse.ArgumentParser(prog="python3 -m training calibrate", description=__doc__.splitlines()[0])
-    parser.add_argument("--people", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--detector", choices=DETECTORS, default="face-mesh", help="tasks: needs face_landmarker.task")
     parser.add_argument("--output", type=Path, help="default: the file in backend/assets")
-    options = parser.parse_args(arguments)
-    model, detector = load_face_model("open_head"), DETECTORS[options.detector]()
-    samples = collect(model, detector, options.people, options.seed)
+    options, model, detector, samples = collected(parser, arguments, people=3000, seed=1)
     calibration = learn(model, samples, detector.name)
     output = options.output or FILES[detector.name]
     calibration.save(output)

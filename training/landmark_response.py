@@ -20,9 +20,9 @@ import numpy as np
 
 from backend.calibration import FILES, LandmarkCalibration, load_calibration
 from backend.detection import MediaPipeFaceLandmarker, MediaPipeFaceMesh
-from backend.face_models import load_face_model
+from backend.errors import UsageError
 from backend.face_models.open_head import OpenHead
-from training.calibration import DETECTORS, Sample, collect, level_axes, level_residual, shared_factor
+from training.calibration import Sample, collected, level_axes, level_residual, shared_factor
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ FARTHEST_YAW, FARTHEST_PITCH = 50.0, 30.0
 TYPICAL_DISPLACEMENT_M = 1.2e-3
 PICTURES_OF_PRIOR = 40
 """The mean response of all landmarks counts as much as so many pictures of typical displacement."""
+LEAST_PICTURES = 100
 LEAST_RESPONSE, MOST_RESPONSE = 0.05, 1.3
 
 
@@ -86,8 +87,17 @@ def similarities(places: np.ndarray) -> np.ndarray:
 
 
 def learn_response(model: OpenHead, calibration: LandmarkCalibration, samples: Sequence[Sample]) -> LandmarkResponse:
-    """The response from detected pictures; those from far aside, above or below are left out."""
+    """The response from detected pictures; those from far aside, above or below are left out.
+
+    Raises UsageError if fewer than `LEAST_PICTURES` are left.
+    """
     samples = [s for s in samples if abs(s.view.yaw) < FARTHEST_YAW and abs(s.view.pitch) < FARTHEST_PITCH]
+    if len(samples) < LEAST_PICTURES:
+        raise UsageError(
+            "too-few-people",
+            f"The detector found {len(samples)} people who can be used, and {LEAST_PICTURES} are needed. Ask for more: "
+            "--people 600.",
+        )
     mean = model.neutral(np.zeros(model.identity_size, np.float32)).astype(np.float64)
     residual = np.stack([level_residual(calibration, sample) for sample in samples])
     moved = []
@@ -107,7 +117,8 @@ def learn_response(model: OpenHead, calibration: LandmarkCalibration, samples: S
     squares, products = squares.reshape(-1, 2, 2, 2), products.reshape(-1, 2, 2, 1)  # landmark, axis, …
     usual = np.linalg.solve(squares.sum(0) + prior, products.sum(0))
     missing = np.linalg.solve(squares + prior, products + prior @ usual)[..., 0, 0]
-    response = np.clip(1 + missing, LEAST_RESPONSE, MOST_RESPONSE)
+    response = np.clip(1 + missing, LEAST_PICTURES = 100
+LEAST_RESPONSE, MOST_RESPONSE)
     left = residual + ((1 - response).reshape(-1) * by_person).reshape(residual.shape)
     ratio = np.sqrt(np.square(left).sum((0, 2)) / np.square(residual).sum((0, 2)))
     deviation = np.stack([calibration.deviation_in(sample.view) for sample in samples]) * ratio
@@ -124,13 +135,8 @@ def _level_places(calibration: LandmarkCalibration, sample: Sample, vertices: np
 def main(arguments: list[str]) -> int:
     """`python3 -m training learn-landmark-response [--detector tasks] [--people N] [--seed S] [--output FILE]`."""
     parser = argparse.ArgumentParser(prog="learn-landmark-response", description=__doc__.splitlines()[0])
-    parser.add_argument("--people", type=int, default=600)
-    parser.add_argument("--seed", type=int, default=77)
-    parser.add_argument("--detector", choices=DETECTORS, default="face-mesh", help="tasks: needs face_landmarker.task")
     parser.add_argument("--output", type=Path, help="default: the file in training/assets")
-    options = parser.parse_args(arguments)
-    model, detector = load_face_model("open_head"), DETECTORS[options.detector]()
-    samples = collect(model, detector, options.people, options.seed)
+    options, model, detector, samples = collected(parser, arguments, people=600, seed=77)
     learnt = learn_response(model, load_calibration(FILES[detector.name]), samples)
     output = options.output or RESPONSE_FILES[detector.name]
     learnt.save(output)

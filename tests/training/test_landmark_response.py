@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from backend.calibration import FILES, ViewDirection, load_calibration
+from backend.errors import UsageError
 from backend.face_models import load_face_model
 from backend.rendering.camera import Camera
 from training.calibration import Sample
@@ -43,6 +44,11 @@ def test_the_response_is_found_again(model):
     assert np.allclose(np.median(learnt.response, axis=0), REPORTED, atol=0.05)
     assert np.median(learnt.deviation_ratio) < 0.7  # what is left is noise of half a pixel
     assert np.square(learnt.factor).sum(1).max() < 1
+
+
+def test_too_few_people_are_refused(model):
+    with pytest.raises(UsageError, match="found 2 people"):
+        learn_response(model, load_calibration(), [made_up(model, number) for number in range(2)])
 
 
 @pytest.mark.parametrize("detector", FILES)
