@@ -117,8 +117,7 @@ def learn_response(model: OpenHead, calibration: LandmarkCalibration, samples: S
     squares, products = squares.reshape(-1, 2, 2, 2), products.reshape(-1, 2, 2, 1)  # landmark, axis, …
     usual = np.linalg.solve(squares.sum(0) + prior, products.sum(0))
     missing = np.linalg.solve(squares + prior, products + prior @ usual)[..., 0, 0]
-    response = np.clip(1 + missing, LEAST_PICTURES = 100
-LEAST_RESPONSE, MOST_RESPONSE)
+    response = np.clip(1 + missing, LEAST_RESPONSE, MOST_RESPONSE)
     left = residual + ((1 - response).reshape(-1) * by_person).reshape(residual.shape)
     ratio = np.sqrt(np.square(left).sum((0, 2)) / np.square(residual).sum((0, 2)))
     deviation = np.stack([calibration.deviation_in(sample.view) for sample in samples]) * ratio
