@@ -44,7 +44,7 @@ SURENESS_OF_TWO = 0.8
 6.1 (left and front) and 5.2 mm2 (docs/methods/deep-fusion.md)."""
 
 AGREEMENT_WITH_EYE_MOTION = 0.6
-"""Correlation of what the two networks say of the same photographs: 0.64 of three, 0.60 of one (24 people of ICT-FaceKit
+"""Correlation of what the two networks say of the same photographs: 0.64 of three, 0.60 of one (24 ICT-FaceKit people
 that are not those of the tables)."""
 
 
