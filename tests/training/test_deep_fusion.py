@@ -37,9 +37,9 @@ from training.settings import load_settings
 
 SIZE, PEOPLE = 64, 2
 SMALL = {
-    "network.width": 4, "network.backbone_width": 16, "network.sees_landmarks": False, "losses.landmarks_alone": 0,
-    "data.size": SIZE, "data.workers": 0, "data.batch_size": PEOPLE, "rendering.size": 32, "rendering.every": 1,
-    "rendering.pictures": 0,
+    "network.width": 4, "network.backbone_width": 16, "network.sees_landmarks": False, "network.face_parser": None,
+    "losses.landmarks_alone": 0, "data.size": SIZE, "data.workers": 0, "data.batch_size": PEOPLE,
+    "rendering.size": 32, "rendering.every": 1, "rendering.pictures": 0,
 }  # fmt: skip
 SUPERVISED = ("shape", "expression", "pose", "identity_codes", "key_weights", "albedo", "light_shown")
 

@@ -351,7 +351,7 @@ def test_the_description_says_what_the_shards_are(tmp_path: Path):
     write(tmp_path, 8, framing="portrait")
     assert json.loads((tmp_path / "shards.json").read_text()) == {
         "format": 1, "seed": 3, "size": 48, "framing": "portrait", "dense": False,
-        "pictures_per_person": PER_PERSON, "pictures_per_shard": 16, "face_model": "open_head",
+        "pictures_per_person": PER_PERSON, "pictures_per_shard": 16, "face_model": "open_head", "views": "any",
     }  # fmt: skip
 
 
