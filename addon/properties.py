@@ -20,13 +20,14 @@ METHODS = (
         "eye-motion",
         "Eye Motion",
         "A network looks at the whole face first, shut and half-shut eyes above all; the fit starts from what it saw. "
-        "Nearest to the person on the average",
+        "For one photograph",
     ),
     (
         "deep-fusion",
         "Deep Fusion",
         "A network looks at up to three photographs together, from the front and from both sides, given in any order; "
-        "Eye Motion says what the face does, and the fit starts from both. For two or more photographs",
+        "Eye Motion says what the face does, and the fit starts from both. For two or more photographs: nearest to the "
+        "person on the average",
     ),
     (
         "spectral",

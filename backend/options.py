@@ -20,7 +20,8 @@ DEFAULT_FACE_MODEL = "open_head"
 METHODS = ("deep-fusion", "eye-motion", "fit", "spectral")
 """How a head is made: a paper's network and then the fit, or the fit to the landmarks alone."""
 DEFAULT_METHOD = "eye-motion"
-"""The one whose heads are nearest to the true ones with one photograph (`evaluate shape --methods`)."""
+"""For one photograph. Deep fusion's heads are nearer, of several above all (`evaluate shape --methods`), but it takes
+one more network and is made for several."""
 DEVICES = ("auto", "cuda", "mps", "cpu")
 DEFAULT_TEXTURE_SIZE = 2048
 SMALLEST_TEXTURE_SIZE = 64
