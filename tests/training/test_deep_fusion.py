@@ -170,6 +170,21 @@ def test_the_mask_loss_needs_a_face_parser_and_teaches_the_face(method, batch):
 # Views that are missing, and their order.
 
 
+def test_the_network_is_told_the_classes_that_a_parser_finds_where_there_is_one(method, batch, monkeypatch):
+    truth = batch["parsing"].float()
+    assert torch.equal(method.completed(batch)["views"][:, :, 3], truth)
+
+    class Parser(torch.nn.Module):
+        def labels(self, images):
+            assert images.shape == (3 * PEOPLE, 3, SIZE, SIZE) and 0 <= images.min() and images.max() <= 1
+            return (9 * images[:, 0]).to(torch.uint8)
+
+    monkeypatch.setattr(method, "_parser", (Parser(),))
+    completed = method.completed(batch)
+    assert torch.equal(completed["views"][:, :, 3], (9 * batch["image"][:, :, 0].float()).to(torch.uint8).float())
+    assert torch.equal(completed["parsing"].float(), truth)  # which the losses go on to weigh by
+
+
 def test_two_times_in_three_all_views_are_shown():
     published, any_form = form_probabilities("published"), form_probabilities("any")
     assert published.sum() == pytest.approx(1) and any_form.sum() == pytest.approx(1)
