@@ -14,6 +14,7 @@ COMMANDS = {
     ("ablate",): ("training.ablate", "the short runs that a method's tables are made from"),
     ("learn-last-layer",): ("training.last_layer", "the last layer of the identity embedding, in closed form"),
     ("synthesise",): ("training.data.synthesise", "pictures of synthetic people, as shards or as a sheet"),
+    ("unwrap",): ("training.data.unwrapped", "faces laid out in the texture, for skin detail"),
     ("prepare",): ("training.data.prepare", "landmarks and masks of a folder of real photographs"),
     ("evaluate", "shape"): ("training.evaluation.shape", "scan-to-mesh error on random people"),
     ("evaluate", "now"): (

@@ -5,13 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+THINNEST = 1e-20
+"""Square metres: a texel with less has no slope."""
+
 
 def displaced_normals(points: Tensor, normals: Tensor, displacement: Tensor, covered: Tensor) -> Tensor:
     """Unit normals of points + displacement * normals.
 
-    Tangents are differences between neighbouring texels of the raised surface, central where both neighbours are
-    covered and one-sided at the border of a chart, as in the detail stage of Feng et al., "Learning an Animatable
-    Detailed 3D Face Model from In-The-Wild Images" (DECA), SIGGRAPH 2021.
+    The given normal less the gradient of the displacement along the surface (Blinn, "Simulation of Wrinkled Surfaces",
+    SIGGRAPH 1978; exact where the displacement is small against the radius of the surface's curvature). The detail
+    stage of DECA takes normals from the raised points themselves, which shows the flat faces of a coarse mesh.
+
+    Differences are taken between neighbouring texels, central where both neighbours are covered and one-sided at the
+    border of a chart.
 
     Args:
         points: (B, H, W, 3) float, the surface under each texel, metres.
@@ -21,23 +27,25 @@ def displaced_normals(points: Tensor, normals: Tensor, displacement: Tensor, cov
             should be a texel apart in the grid.
 
     Returns:
-        (B, H, W, 3) float, on the side of `normals`; the given normal where a texel has no covered neighbour across or
-        along, zero where not covered. Differentiable.
+        (B, H, W, 3) float; the given normal where a texel has no covered neighbour across or along, zero where not
+        covered. Differentiable.
     """
     covered = covered.expand(displacement.shape)
-    raised = points + displacement.unsqueeze(-1) * normals
-    across, has_across = _tangent(raised, covered, dim=2)
-    along, has_along = _tangent(raised, covered, dim=1)
-    raw = torch.linalg.cross(across, along)
-    side = torch.sign((raw * normals).sum(dim=-1, keepdim=True))
-    known = (has_across & has_along).unsqueeze(-1) & (side != 0)
+    both = torch.cat([points, displacement.unsqueeze(-1)], dim=-1)
+    across, has_across = _tangent(both, covered, dim=2)
+    along, has_along = _tangent(both, covered, dim=1)
+    side, up = torch.linalg.cross(along[..., :3], normals), torch.linalg.cross(normals, across[..., :3])
+    area = (across[..., :3] * side).sum(dim=-1, keepdim=True)
+    known = (has_across & has_along).unsqueeze(-1) & (area.abs() > THINNEST)
+    rise = across[..., 3:] * side + along[..., 3:] * up
+    slope = torch.where(known, rise, torch.zeros_like(rise)) / torch.where(known, area, torch.ones_like(area))
     # Normalising a zero would make its gradient infinite.
-    normal = torch.nn.functional.normalize(torch.where(known, raw * side, normals), dim=-1, eps=1e-20)
+    normal = torch.nn.functional.normalize(normals - slope, dim=-1, eps=1e-20)
     return torch.where(covered.unsqueeze(-1), normal, torch.zeros_like(normal))
 
 
 def _tangent(points: Tensor, covered: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Sum of the differences (B, H, W, 3) to the covered neighbours along `dim`, and where there is one (B, H, W)."""
+    """Sum of the differences (B, H, W, C) to the covered neighbours along `dim`, and where there is one (B, H, W)."""
     size = points.shape[dim]
     both = covered.narrow(dim, 0, size - 1) & covered.narrow(dim, 1, size - 1)
     step = points.narrow(dim, 1, size - 1) - points.narrow(dim, 0, size - 1)

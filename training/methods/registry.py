@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from training.methods.base import TrainingMethod
 
 METHODS = {
+    "attribute-detail": "training.methods.attribute_detail:AttributeDetailTraining",
     "deep-fusion": "training.methods.deep_fusion:DeepFusionTraining",
     "eye-motion": "training.methods.eye_motion:EyeMotionTraining",
     "eye-state": "training.methods.eye_state:EyeStateTraining",
