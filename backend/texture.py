@@ -9,6 +9,7 @@ photograph shows gets the grain of the person's skin.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -51,12 +52,13 @@ PLAIN_LIPS = np.array([0.72, 0.44, 0.41], np.float32)
 PLAIN_BROWS = np.array([0.42, 0.30, 0.24], np.float32)
 
 
-def build_albedo(model: MorphableModel, views: list[TextureView], size: int = 2048) -> np.ndarray:
+def build_albedo(model: MorphableModel, views: Sequence[TextureView | Evidence], size: int = 2048) -> np.ndarray:
     """The albedo of a person in the model's UV square.
 
     Args:
         model: the face model; its skin, eyeballs, teeth, tongue and lashes are told by their part names.
-        views: photographs of one person, each with the head as posed in it. Without any: plain skin.
+        views: photographs of one person, each with the head as posed in it, or the evidence of it, if that was made
+            before. Without any: plain skin.
         size: side of the texture, texels; a multiple of 64.
 
     Returns:
@@ -68,11 +70,11 @@ def build_albedo(model: MorphableModel, views: list[TextureView], size: int = 20
     if size < 64 or size % 64:
         raise ValueError(f"The side of a texture must be a multiple of 64 texels, not {size}.")
     regions = HeadRegions.of(model)
-    evidence = [Evidence(model, regions, view) for view in views]
+    evidence = [view if isinstance(view, Evidence) else Evidence(model, regions, view) for view in views]
     texture = _Skin(model, regions, evidence, size).paint()
     if views:
         rig = model.rig_of(model.mean)
-        texture = with_plain_lids(model, texture, rig, open_share(model, rig, [view.vertices for view in views]))
+        texture = with_plain_lids(model, texture, rig, open_share(model, rig, [one.vertices for one in evidence]))
     paint_parts(model, texture, evidence)
     return texture
 

@@ -144,6 +144,24 @@ class _Smoother:
         return values
 
 
+@dataclass(frozen=True)
+class Sight:
+    """Surface points as a camera sees them.
+
+    Attributes:
+        column, row: (N,) float32, pixels of the picture in which an `Evidence` judges, whole numbers at their centres.
+        depth: (N,) float32 metres from the camera.
+        facing: (N,) float32, cosine of the angle between the surface and the line of sight.
+        visible: (N,) bool: inside the picture, turned to the camera and not hidden by the head.
+    """
+
+    column: np.ndarray
+    row: np.ndarray
+    depth: np.ndarray
+    facing: np.ndarray
+    visible: np.ndarray
+
+
 class Evidence:
     """One photograph, judged. `shown` tells what it says of given surface points.
 
@@ -151,6 +169,14 @@ class Evidence:
         model: the face model.
         regions: of that model.
         view: the photograph and the head in it.
+
+    Attributes:
+        image: (H, W, 3) uint8, the part of the photograph with the head in it, in which pixels are judged; `camera` is
+            its camera, `crop` the same part in full size and `crop_camera` that one's.
+        skin: (H, W) float32 in [0, 1], how surely a pixel shows the face: skin, and what belongs to a face by its hue.
+        usable: (H, W) float32 in [0, 1] or None, the view's.
+        borders: (H, W) float32 in [0, 1], 0 where the surface ends or jumps in depth, or another part of the head is.
+        metres_per_pixel: of `image`, at the head.
     """
 
     def __init__(self, model: MorphableModel, regions: HeadRegions, view: TextureView) -> None:
@@ -233,11 +259,7 @@ class Evidence:
         """
         lab = cv2.cvtColor(self.image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
         lab = cv2.GaussianBlur(lab, (0, 0), 0.8)
-        where = self.on_skin & (self.silhouette_mm > 6) & (self.part_mm > 2)
-        seed = np.zeros(self.covered.shape, bool)
-        seed[where] = self.at_pixels(self.regions.seed, where) > 0.5
-        if seed.sum() < 50:
-            seed = where
+        seed = self.seed_pixels
         if seed.sum() < 20:
             return np.zeros(self.covered.shape, np.float32)
         centre, spread = _robust_gaussian(lab[seed])
@@ -275,6 +297,14 @@ class Evidence:
         if self.usable is not None:
             probability = probability * self.usable
         return probability.astype(np.float32)
+
+    @cached_property
+    def seed_pixels(self) -> np.ndarray:
+        """(H, W) bool: where the head, if nothing is in front of it, shows skin that is bare on everyone."""
+        where = self.on_skin & (self.silhouette_mm > 6) & (self.part_mm > 2)
+        seed = np.zeros(self.covered.shape, bool)
+        seed[where] = self.at_pixels(self.regions.seed, where) > 0.5
+        return seed if seed.sum() >= 50 else where
 
     def _grown_from(self, seed: np.ndarray, skin: np.ndarray) -> np.ndarray:
         """(H, W) bool: not an island of skin colour in the hair, above the brows and apart from the face."""
@@ -314,6 +344,18 @@ class Evidence:
             (N,) float32 quality in [0, 1]: 0 where hidden, seen from the side, at a border, or not of the face;
             (N, 3) float32 colour, encoded, in [0, 1], not corrected for light.
         """
+        sight = self.sight(points, normals)
+        quality = np.zeros(len(points), np.float32)
+        chosen = np.flatnonzero(sight.visible)
+        sample = [sight.column[chosen][None], sight.row[chosen][None]]
+        trust = remapped(self._trust, *sample)[0]
+        quality[chosen] = trust * smoothstep(*FACING, sight.facing[chosen])
+        colour = np.zeros((len(points), 3), np.float32)
+        colour[chosen] = remapped(self.image, *sample)[0].astype(np.float32) / 255
+        return quality, colour
+
+    def sight(self, points: np.ndarray, normals: np.ndarray) -> Sight:
+        """Where in the picture surface points (N, 3) of the posed head with normals (N, 3) lie."""
         camera = self.camera
         seen = points @ camera.rotation.T.astype(np.float32) + camera.translation.astype(np.float32)
         depth = np.maximum(seen[:, 2], 1e-4)
@@ -327,21 +369,17 @@ class Evidence:
         row = np.clip(np.round(y), 0, camera.height - 1).astype(np.int64)
         tolerance = 0.0015 + 2.5 * self.metres_per_pixel / np.maximum(facing, 0.1)
         visible = inside & (depth < self.depth[row, column] + tolerance) & self.covered[row, column]
-        quality = np.zeros(len(points), np.float32)
-        maps = self._trust
-        chosen = np.flatnonzero(visible & (facing > FACING[0]))
-        sample = [x[chosen][None].astype(np.float32), y[chosen][None].astype(np.float32)]
-        trust = _remap(maps, *sample)[0]
-        quality[chosen] = trust * smoothstep(*FACING, facing[chosen])
-        colour = np.zeros((len(points), 3), np.float32)
-        colour[chosen] = _remap(self.image, *sample)[0].astype(np.float32) / 255
-        return quality, colour
+        visible &= facing > FACING[0]
+        return Sight(*(value.astype(np.float32) for value in (x, y, depth, facing)), visible)
+
+    @cached_property
+    def borders(self) -> np.ndarray:
+        return smoothstep(*SILHOUETTE_MM, self.silhouette_mm) * smoothstep(*PART_BORDER_MM, self.part_mm)
 
     @cached_property
     def _trust(self) -> np.ndarray:
         """(H, W) float32: what does not depend on the surface point, only on the pixel."""
-        borders = smoothstep(*SILHOUETTE_MM, self.silhouette_mm) * smoothstep(*PART_BORDER_MM, self.part_mm)
-        return (smoothstep(0.35, 0.9, self.skin) * borders).astype(np.float32)
+        return (smoothstep(0.35, 0.9, self.skin) * self.borders).astype(np.float32)
 
     # Light ------------------------------------------------------------------------------------------------------------
 
@@ -421,7 +459,7 @@ def _odds(lab: np.ndarray, skin: np.ndarray, other: np.ndarray) -> np.ndarray:
     return ((mine + 1e-7) / (mine + theirs + 2e-7))[code]
 
 
-def _remap(image: np.ndarray, x: np.ndarray, y: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
+def remapped(image: np.ndarray, x: np.ndarray, y: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
     """`image` at pixel centres (x, y) as OpenCV counts them, in rows OpenCV can hold; x, y (1, N) -> (1, N[, C])."""
     count = x.shape[1]
     width = 4096

@@ -277,3 +277,8 @@ def test_a_texture_of_almost_no_texels_is_refused(model):
 def test_the_same_photographs_give_the_same_texture(model, head, truth, from_one):
     torch.manual_seed(99)
     assert np.array_equal(build_albedo(model, [photograph(model, head, truth)], SIZE), from_one)
+
+
+def test_evidence_that_was_made_before_gives_the_same_texture(model, head, truth, from_one):
+    evidence = Evidence(model, HeadRegions.of(model), photograph(model, head, truth))
+    assert np.array_equal(build_albedo(model, [evidence], SIZE), from_one)
