@@ -13,7 +13,7 @@ from pathlib import Path
 from . import asset_store
 from .batch_plan import Person
 from .batch_report import replace_file
-from .options import DEFAULT_FACE_MODEL, ReconstructOptions
+from .options import DEFAULT_DETAIL_SIZE, DEFAULT_FACE_MODEL, ReconstructOptions
 from .output_folder import is_ours
 
 RECORD_FILE = "head.batch.json"
@@ -31,6 +31,8 @@ def fingerprint(person: Person, options: ReconstructOptions) -> str:
     digest = hashlib.sha256()
     export_options = json.dumps(json.loads(options.export_options or "{}"), sort_keys=True)
     told = [options.focal_length_mm, options.texture_size, options.texture, export_options, *person.faces]
+    told += [] if options.detail else ["no detail"]
+    told += [] if options.detail_size == DEFAULT_DETAIL_SIZE else [options.detail_size]
     if options.method != UNNAMED_METHOD:
         told.append(options.method)
     if options.face_model != DEFAULT_FACE_MODEL:

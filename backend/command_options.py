@@ -9,6 +9,7 @@ from . import licences
 from .errors import UsageError
 from .options import (
     BLENDER_FORMATS,
+    DEFAULT_DETAIL_SIZE,
     DEFAULT_FACE_MODEL,
     DEFAULT_METHOD,
     DEFAULT_TEXTURE_SIZE,
@@ -16,9 +17,11 @@ from .options import (
     EXPORT_DISPLACEMENT,
     EXPORT_KEYS,
     EXPORT_PARTS,
+    LARGEST_DETAIL_SIZE,
     LARGEST_TEXTURE_SIZE,
     METHODS,
     PRESET_FORMATS,
+    SMALLEST_DETAIL_SIZE,
     SMALLEST_TEXTURE_SIZE,
     ReconstructOptions,
     check_face_model,
@@ -36,6 +39,9 @@ def add_head_options(parser: argparse.ArgumentParser) -> None:
     size = "width and height of the texture in pixels, default: %(default)s"
     parser.add_argument("--texture-size", type=int, default=DEFAULT_TEXTURE_SIZE, metavar="N", help=size)
     parser.add_argument("--no-texture", action="store_true", help="plain skin instead of the photographs' texture")
+    parser.add_argument("--no-detail", action="store_true", help="no displacement maps of the skin: quicker")
+    detail = "width and height of the displacement maps, default: %(default)s"
+    parser.add_argument("--detail-size", type=int, default=DEFAULT_DETAIL_SIZE, metavar="N", help=detail)
     parser.add_argument("--device", choices=DEVICES, default="auto")
     model = "what the head is made from, see `assets list`; default: %(default)s"
     parser.add_argument("--face-model", default=DEFAULT_FACE_MODEL, metavar="NAME", help=model)
@@ -70,6 +76,13 @@ def head_options(chosen: argparse.Namespace) -> ReconstructOptions:
             f"--texture-size is a multiple of {SMALLEST_TEXTURE_SIZE} from {SMALLEST_TEXTURE_SIZE} to "
             f"{LARGEST_TEXTURE_SIZE} pixels: 1024, 2048 or 4096, say.",
         )
+    within = SMALLEST_DETAIL_SIZE <= chosen.detail_size <= LARGEST_DETAIL_SIZE
+    if not within or chosen.detail_size % SMALLEST_DETAIL_SIZE:
+        raise UsageError(
+            "bad-detail-size",
+            f"--detail-size is a multiple of {SMALLEST_DETAIL_SIZE} from {SMALLEST_DETAIL_SIZE} to "
+            f"{LARGEST_DETAIL_SIZE} texels: 512, 1024 or 2048, say.",
+        )
     if chosen.blender is not None and not os.path.isfile(chosen.blender):
         raise UsageError("no-blender-there", f"There is no program {chosen.blender} for --blender.")
     check_face_model(chosen.face_model)
@@ -78,6 +91,8 @@ def head_options(chosen: argparse.Namespace) -> ReconstructOptions:
         formats=tuple(dict.fromkeys(formats)),
         texture_size=chosen.texture_size,
         texture=not chosen.no_texture,
+        detail=not chosen.no_detail,
+        detail_size=chosen.detail_size,
         device=chosen.device,
         method=chosen.method,
         export_options=_export_options(chosen, formats),

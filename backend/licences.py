@@ -24,6 +24,8 @@ WEIGHTS_OF_METHOD = {
     "spectral": ("spectral-open-small", *_EYE_MOTION),
 }
 """The weights that a method takes where nobody names others; a test holds them equal to the methods'."""
+WEIGHTS_OF_DETAIL = ("attribute-detail-open-small", "face-parsing-open-small")
+"""Those of the skin's displacement maps."""
 LONGEST_HEADER_BYTES = 10_000_000
 
 
@@ -58,7 +60,10 @@ DETECTOR = Credit(
 
 def of_options(options: ReconstructOptions) -> tuple[Credit, ...]:
     """Everything that takes part in a head that is made with these options."""
-    return of_head(options.face_model, WEIGHTS_OF_METHOD.get(options.method, ()))
+    weights = WEIGHTS_OF_METHOD.get(options.method, ())
+    if options.detail and options.face_model == OPEN_HEAD:
+        weights += WEIGHTS_OF_DETAIL
+    return of_head(options.face_model, dict.fromkeys(weights))
 
 
 def of_head(face_model: str, weights: Iterable[str | Path]) -> tuple[Credit, ...]:

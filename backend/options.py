@@ -26,6 +26,10 @@ DEVICES = ("auto", "cuda", "mps", "cpu")
 DEFAULT_TEXTURE_SIZE = 2048
 SMALLEST_TEXTURE_SIZE = 64
 LARGEST_TEXTURE_SIZE = 8192
+DEFAULT_DETAIL_SIZE = 1024
+DETAILED_FACE_MODEL = "open_head"
+"""The face model whose texture layout the network of skin detail knows."""
+SMALLEST_DETAIL_SIZE, LARGEST_DETAIL_SIZE = 64, 4096
 
 
 def face_model_names() -> tuple[str, ...]:
@@ -70,6 +74,8 @@ class ReconstructOptions:
         focal_length_mm: 35 mm equivalent, overrides what the photographs say; None to use theirs or to estimate it.
         formats: files for Blender and others besides the result folder, out of `BLENDER_FORMATS`.
         texture_size: width and height of the albedo in pixels.
+        detail: False leaves the displacement maps of the skin out.
+        detail_size: width and height of the displacement maps in texels.
         texture: False leaves the albedo at the plain skin of the face model.
         device: one of `DEVICES`.
         overwrite: an output folder of an earlier run may be replaced.
@@ -86,6 +92,8 @@ class ReconstructOptions:
     formats: tuple[str, ...] = ()
     texture_size: int = DEFAULT_TEXTURE_SIZE
     texture: bool = True
+    detail: bool = True
+    detail_size: int = DEFAULT_DETAIL_SIZE
     device: str = "auto"
     overwrite: bool = False
     export_options: str = ""
@@ -115,6 +123,8 @@ class ReconstructOptions:
             formats=tuple(asked.get("formats", ())),
             texture_size=int(asked.get("texture_size", cls.texture_size)),
             texture=bool(asked.get("texture", cls.texture)),
+            detail=bool(asked.get("detail", cls.detail)),
+            detail_size=int(asked.get("detail_size", cls.detail_size)),
             device=str(asked.get("device", cls.device)),
             overwrite=bool(asked.get("overwrite", cls.overwrite)),
             export_options=export_options,

@@ -1,14 +1,17 @@
 """One reconstruction from photographs to a result folder: the steps, in their order."""
 
+from __future__ import annotations
+
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -22,7 +25,14 @@ from backend.eye_state import read_eye_closure
 from backend.face_models import load_face_model
 from backend.fitting import FittedHead, Observation, fit
 from backend.methods.method import ReconstructionMethod
-from backend.options import DEFAULT_FACE_MODEL, DEFAULT_METHOD, METHODS, ReconstructOptions, ReconstructReport
+from backend.options import (
+    DEFAULT_FACE_MODEL,
+    DEFAULT_METHOD,
+    DETAILED_FACE_MODEL,
+    METHODS,
+    ReconstructOptions,
+    ReconstructReport,
+)
 from backend.output_folder import output_folder
 from backend.overlay import draw_overlay
 from backend.photographs import Photograph, load_photograph
@@ -38,6 +48,9 @@ from backend.result_folder import (
     write_result,
 )
 from backend.view_checks import check_sides, check_together, find_faces
+
+if TYPE_CHECKING:
+    from backend.texture_evidence import Evidence
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +93,9 @@ def _reconstruct(
 ) -> ReconstructReport:
     stages = _Stages(progress)
     method = method_named(options.method, device)
-    credits = licences.of_head(options.face_model, method.weights.values() if method else ())
+    learnt = [*(method.weights.values() if method else ())]
+    learnt += licences.WEIGHTS_OF_DETAIL if wants_detail(options) else ()
+    credits = licences.of_head(options.face_model, dict.fromkeys(learnt))
     licences.check_sale(credits, options.for_sale)
     with output_folder(output, options.overwrite) as folder:
         with stages.stage("reading the photographs", 0.0):
@@ -95,7 +110,14 @@ def _reconstruct(
             head = fit(model, load_calibration(), observations)
             remarks += check_together(pictures, faces, observations)
         with stages.stage("making the texture", 0.45):
-            albedo = make_albedo(head, pictures, options)
+            evidence = look_at_skin(head, pictures) if options.texture or wants_detail(options) else []
+            albedo = make_albedo(head, pictures, options, evidence)
+        detail = None
+        if wants_detail(options):
+            from backend.skin_detail import make_detail
+
+            with stages.stage("making the skin detail", 0.75):
+                detail = make_detail(head, pictures, evidence, options.detail_size, device)
         with stages.stage("writing the result", 0.85):
             write_picture(folder / ALBEDO_FILE, albedo)
             overlay = draw_overlay(head, pictures[0].image, albedo, device)
@@ -103,8 +125,12 @@ def _reconstruct(
             names = [_store_photograph(picture, folder, i + 1) for i, picture in enumerate(pictures)]
             warnings = notes + [w for picture in pictures for w in picture.warnings]
             warnings += fit_warnings(head, pictures) + [remark.sentence for remark in remarks]
-            warnings += licences.warnings(credits)
-            write_result(folder, head_result(head, names, faces, dict(stages.timings), warnings, method, credits))
+            warnings += (detail.warnings if detail else []) + licences.warnings(credits)
+            result = head_result(head, names, faces, dict(stages.timings), warnings, method, credits)
+            if detail is not None:
+                weights = {**result.weights, **detail.weights}
+                result = replace(result, displacement=detail.write(folder), weights=weights)
+            write_result(folder, result)
         if options.formats:
             from backend.blender_files import export
 
@@ -195,16 +221,32 @@ def observe(
     return observations
 
 
-def make_albedo(head: FittedHead, pictures: list[Photograph], options: ReconstructOptions) -> np.ndarray:
-    """The texture of a fitted head: (S, S, 3) uint8 sRGB, from the photographs or the face model's plain skin."""
-    from backend.texture import TextureView, build_albedo
+def wants_detail(options: ReconstructOptions) -> bool:
+    """Whether displacement maps are made: they are asked for, and can be made of this face model."""
+    return options.detail and options.face_model == DETAILED_FACE_MODEL
 
-    views = []
-    if options.texture:
-        views = [
-            TextureView(photograph.posed, photograph.camera, picture.image)
-            for photograph, picture in zip(head.photographs, pictures, strict=True)
-        ]
+
+def look_at_skin(head: FittedHead, pictures: list[Photograph]) -> list[Evidence]:
+    """What each photograph shows of the fitted head's skin."""
+    from backend.texture_evidence import Evidence, HeadRegions, TextureView
+
+    regions = HeadRegions.of(head.model)
+    return [
+        Evidence(head.model, regions, TextureView(photograph.posed, photograph.camera, picture.image))
+        for photograph, picture in zip(head.photographs, pictures, strict=True)
+    ]
+
+
+def make_albedo(
+    head: FittedHead, pictures: list[Photograph], options: ReconstructOptions, evidence: Sequence[Evidence] = ()
+) -> np.ndarray:
+    """The texture of a fitted head: (S, S, 3) uint8 sRGB, from the photographs or the face model's plain skin.
+
+    `evidence` is `look_at_skin` of the same photographs, where that was made before.
+    """
+    from backend.texture import build_albedo
+
+    views = (evidence or look_at_skin(head, pictures)) if options.texture else []
     return build_albedo(head.model, views, options.texture_size)
 
 

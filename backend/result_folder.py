@@ -27,6 +27,7 @@ ARRAYS_FILE = "head.npz"
 FACTS_FILE = "head.json"
 ALBEDO_FILE = "albedo.png"
 OVERLAY_FILE = "overlay.png"
+DISPLACEMENT_FOLDER = "displacement"
 
 # A head and neck is some 0.3 m tall: far outside this the units are wrong.
 SMALLEST_HEAD_METRES, LARGEST_HEAD_METRES = 0.05, 1.0
@@ -85,6 +86,43 @@ class Corrective:
 
 
 @dataclass(frozen=True)
+class DisplacementFacts:
+    """The displacement maps beside a head, `displacement/NAME.exr`: metres outwards, in the head's UV layout.
+
+    Attributes:
+        size: width and height, texels.
+        groups: by the name of a map, the keys that bring its wrinkles on the subject's "left" and on its "right" half.
+    """
+
+    size: int
+    groups: Mapping[str, Mapping[str, Sequence[str]]]
+
+    def as_json(self) -> dict:
+        """As head.json has it."""
+        groups = {
+            name: {"file": displacement_file(name), "left": list(sides["left"]), "right": list(sides["right"])}
+            for name, sides in self.groups.items()
+        }
+        whole = {name: displacement_file(name) for name in ("photo", "neutral")}
+        return {"size": self.size, **whole, "groups": groups, "left_is": "greater_u"}
+
+    @classmethod
+    def from_json(cls, facts: dict) -> DisplacementFacts:
+        """Raises KeyError, TypeError or ValueError where something is missing or wrong."""
+        if facts["left_is"] != "greater_u":
+            raise ValueError(f"displacement lies otherwise than we know: left_is {facts['left_is']}")
+        groups = {
+            name: {side: tuple(entry[side]) for side in ("left", "right")} for name, entry in facts["groups"].items()
+        }
+        return cls(int(facts["size"]), groups)
+
+
+def displacement_file(name: str) -> str:
+    """Where in the folder the map of that name lies, with forward slashes."""
+    return f"{DISPLACEMENT_FOLDER}/{name}.exr"
+
+
+@dataclass(frozen=True)
 class HeadResult:
     """A person's head in model space: metres, +Y up, +Z out of the face, +X to the subject's left.
 
@@ -103,6 +141,7 @@ class HeadResult:
         landmarks68: (68, 3) float32 metres, on the neutral.
         licences: of everything that took part: face model, weights, detector.
         correctives: by the name of the corrective key.
+        displacement: which displacement maps lie beside the head; None where there are none.
         software, weights: names and versions; timings: seconds a stage; warnings: sentences.
     """
 
@@ -121,6 +160,7 @@ class HeadResult:
     licences: tuple[Credit, ...] = ()
     photographs: tuple[PhotographResult, ...] = ()
     correctives: Mapping[str, Corrective] = field(default_factory=dict)
+    displacement: DisplacementFacts | None = None
     software: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -181,6 +221,7 @@ def write_result(folder: Path, result: HeadResult) -> None:
             name: {"driver": corrective.driver, "formula": corrective.formula}
             for name, corrective in result.correctives.items()
         },
+        **({} if result.displacement is None else {"displacement": result.displacement.as_json()}),
         "software": dict(result.software),
         "weights": dict(result.weights),
         "timings": {stage: float(seconds) for stage, seconds in result.timings.items()},
@@ -213,6 +254,7 @@ def read_result(folder: Path) -> HeadResult:
         face_model = FaceModelCredit(**facts["face_model"])
         credits = tuple(Credit(**entry) for entry in facts.get("licences", ()))
         correctives = {name: Corrective(**entry) for name, entry in facts.get("correctives", {}).items()}
+        displacement = DisplacementFacts.from_json(facts["displacement"]) if "displacement" in facts else None
         described = {
             "software": dict(facts["software"]),
             "weights": dict(facts["weights"]),
@@ -229,10 +271,14 @@ def read_result(folder: Path) -> HeadResult:
         face_model=face_model,
         licences=credits,
         correctives=correctives,
+        displacement=displacement,
         **arrays,
         **described,
     )
     check(result)
+    for name in ("photo", "neutral", *displacement.groups) if displacement else ():
+        if not (folder / displacement_file(name)).is_file():
+            raise ResultFolderError(f"{folder} lacks {displacement_file(name)}, which {FACTS_FILE} names.")
     if posed.shape != result.vertices.shape or np.abs(posed - result.posed_vertices()).max() > POSED_TOLERANCE_METRES:
         raise ResultFolderError(
             f"posed_vertices in {folder / ARRAYS_FILE} is not the neutral with the first photograph's key values."
@@ -275,6 +321,9 @@ def check(result: HeadResult) -> None:
     for name, corrective in result.correctives.items():
         if name not in result.key_names or corrective.driver not in result.key_names:
             raise ResultFolderError(f"The corrective {name} or its driver {corrective.driver} is not in key_names.")
+    for name, sides in result.displacement.groups.items() if result.displacement else ():
+        if absent := [key for keys in sides.values() for key in keys if key not in result.key_names]:
+            raise ResultFolderError(f"The displacement map {name} follows {absent[0]}, which is not in key_names.")
     for photograph in result.photographs:
         if Path(photograph.file).name != photograph.file:
             raise ResultFolderError(f"The photograph {photograph.file!r} is not a plain file name.")

@@ -20,14 +20,13 @@ from backend.errors import UsageError
 from backend.face_models.morphable_model import KeyOffsets
 from backend.face_models.open_head import OpenHead
 from backend.methods.attribute_detail_network import AttributeDetailNetwork, FacialAttributes
+from backend.options import DETAILED_FACE_MODEL
 from backend.unwrapped_face import UnwrappedFace, seen_by_network, texels
 from backend.weights import load_weights
 from backend.wrinkle_groups import WRINKLE_GROUPS
 
 METHOD = "attribute-detail"
 DEFAULT_WEIGHTS = "attribute-detail-open-small"
-FACE_MODEL = "open_head"
-"""The face model whose texture layout the network knows."""
 SEEN_TRUST = 0.02
 """Texels that no photograph is trusted at more than this have no detail."""
 
@@ -77,7 +76,7 @@ class AttributeDetail:
         Raises:
             UsageError: they are missing, damaged or of something else.
         """
-        loaded = load_weights(weights, METHOD, FACE_MODEL)
+        loaded = load_weights(weights, METHOD, DETAILED_FACE_MODEL)
         try:
             network, size = AttributeDetailNetwork(**loaded.facts["network"]), int(loaded.facts["size"])
         except (KeyError, TypeError, ValueError) as error:

@@ -24,6 +24,8 @@ SEEN = {"texture": 3, "trust": 1, "normals": 3, "expression": 3}
 """What a generator can be shown, and in how many channels: the unwrapped photograph from -1 to 1, how far it is to be
 trusted, normals in viewer axes (x right, y up, z out of the picture), the expression map of the photograph."""
 MILLIMETRE = 1e-3
+LARGEST_ALBEDO = 0.7
+"""Logarithm: half or twice as bright as the skin around it."""
 FIRST_GAIN = 0.3
 """Of the filters: an untrained network makes next to no detail."""
 
@@ -35,15 +37,21 @@ class FacialAttributes:
     Attributes:
         embedding: (B, A, H, W) float in [-1, 1].
         regions: masks and filters, see `DynamicRegionConvolution`.
+        albedo: (B, H, W) float, logarithm of the fine brightness of the skin's own colour; None where the network does
+            not say it.
     """
 
     embedding: Tensor
     regions: RegionAttributes
+    albedo: Tensor | None = None
 
     def within(self, rows: slice, columns: slice) -> FacialAttributes:
         """Those of a part of the map."""
         mask = self.regions.mask[..., rows, columns]
-        return FacialAttributes(self.embedding[..., rows, columns], RegionAttributes(mask, self.regions.filters))
+        albedo = None if self.albedo is None else self.albedo[..., rows, columns]
+        return FacialAttributes(
+            self.embedding[..., rows, columns], RegionAttributes(mask, self.regions.filters), albedo
+        )
 
 
 class AttributeDetailNetwork(nn.Module):
@@ -65,6 +73,9 @@ class AttributeDetailNetwork(nn.Module):
             is linear in the expression map but for the bound.
         constant: a further channel of the expression map that is 1 everywhere, so that a face at rest may have detail;
             without it (the poster) a neutral face has none.
+        albedo: whether the embedding has one more channel, which answers fine brightness of the skin's own colour. It
+            serves training: freckles, stubble and moles are the same in every light and every expression and need not
+            be explained by relief (HRN "de-retouches" its albedo for the same reason). Not in the poster.
         largest_mm: bound of the displacement, millimetres; 10 in DECA.
     """
 
@@ -80,6 +91,7 @@ class AttributeDetailNetwork(nn.Module):
         kernel: int = 3,
         head: Head = "filters-times-embedding",
         constant: bool = True,
+        albedo: bool = True,
         largest_mm: float = 3.0,
     ):
         super().__init__()
@@ -94,13 +106,14 @@ class AttributeDetailNetwork(nn.Module):
             "kernel": kernel,
             "head": head,
             "constant": constant,
+            "albedo": albedo,
             "largest_mm": largest_mm,
         }
         channels = sum(SEEN[name] for name in sees)
         if generator == "unet":
-            self.generator: nn.Module = UNetGenerator(channels, embedding, levels, width, norm)
+            self.generator: nn.Module = UNetGenerator(channels, embedding + albedo, levels, width, norm)
         else:
-            self.generator = ResNetGenerator(channels, embedding, levels, width)
+            self.generator = ResNetGenerator(channels, embedding + albedo, levels, width)
         answers = embedding if head == "filters-times-embedding" else 1
         self.filters = DynamicRegionConvolution(embedding, 3 + constant, answers, regions, kernel, gain=FIRST_GAIN)
 
@@ -115,8 +128,11 @@ class AttributeDetailNetwork(nn.Module):
         Args:
             seen: by the names of `SEEN`, each (B, C, H, W) float.
         """
-        embedding = self.generator(torch.cat([seen[name] for name in self.settings["sees"]], dim=1))
-        return FacialAttributes(embedding, self.filters.regions_and_filters(embedding))
+        answer = self.generator(torch.cat([seen[name] for name in self.settings["sees"]], dim=1))
+        embedding, albedo = answer, None
+        if self.settings["albedo"]:
+            embedding, albedo = answer[:, :-1], LARGEST_ALBEDO * answer[:, -1]
+        return FacialAttributes(embedding, self.filters.regions_and_filters(embedding), albedo)
 
     def displacement(self, attributes: FacialAttributes, expression: Tensor) -> Tensor:
         """Displacement of B faces for N expressions each.

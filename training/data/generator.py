@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from backend.aligned_crop import AlignedCrop, align
 from backend.face_models import load_face_model
 from backend.rendering.camera import Camera
+from backend.rendering.shading import linear_to_srgb
 from backend.view_order import SLOTS
 from training.data.backgrounds import random_background
 from training.data.expressions import Expression, random_expression, with_settled_lids
@@ -63,6 +65,8 @@ class SyntheticPeople:
         face_model: what the people are made of, a name for `load_face_model`: a whole head with lids that shut.
         views: "any", each picture from somewhere, with an expression and a light of its own, or "triples": the three
             pictures of a person are those of `triple`.
+        even_skin: the same people in the same light, but each with skin of one colour all over, lips and brows as well,
+            and taken by a camera without noise: what light and relief alone look like.
 
     Raises:
         ValueError: a framing or views that do not exist, or triples with another number of pictures than three.
@@ -79,13 +83,14 @@ class SyntheticPeople:
         pictures_per_person: int = 8,
         face_model: str = "open_head",
         views: str = "any",
+        even_skin: bool = False,
     ) -> None:
         if framing not in FRAMINGS:
             raise ValueError(f"The framing must be one of {', '.join(FRAMINGS)}, not '{framing}'.")
         if views not in VIEWS or (views == "triples" and pictures_per_person != len(SLOTS)):
             raise ValueError(f"There are no {pictures_per_person} pictures of a person as views '{views}'.")
         self.seed, self.size, self.framing, self.dense = seed, size, framing, dense
-        self.pictures_per_person, self.views = pictures_per_person, views
+        self.pictures_per_person, self.views, self.even_skin = pictures_per_person, views, even_skin
         self.model = load_face_model(face_model)
         self._laid = OpenHeadOn(self.model)
         self._recesses = Recesses(self.model, openness_of(self.model))
@@ -185,6 +190,8 @@ class SyntheticPeople:
         parsing = self._parsing.of(rendering, MOUTH_PART if len(self._laid.mouth) else None)
         linear, hidden, occluder = _something_in_front(linear, parsing > 0, camera.project(points478), generator)
         image = photograph(linear, generator)
+        if self.even_skin:
+            image = (linear_to_srgb(torch.as_tensor(linear).clamp(0, 1)) * 255 + 0.5).to(torch.uint8).numpy()
         light = nearest_harmonic(rendering.skin_normals, rendering.skin_light, lighting.harmonic())
         return Sample(
             image=image,
@@ -220,7 +227,8 @@ class SyntheticPeople:
 
     def _texture(self, person: Person, expression: Expression) -> SurfaceTexture:
         relief = person.wrinkles.displacement(expression.by_name(self.model.key_names))
-        return SurfaceTexture(person.layers, relief, self._laid.uv, self._laid.triangle_uv[self._laid.drawn])
+        layers = tuple(even(layer) for layer in person.layers) if self.even_skin else person.layers
+        return SurfaceTexture(layers, relief, self._laid.uv, self._laid.triangle_uv[self._laid.drawn])
 
     def _parts(self, person: Person, vertices: np.ndarray, turn: np.ndarray) -> list[Part]:
         triangles = self.model.topology.triangles[self._laid.drawn]
@@ -257,6 +265,11 @@ class SyntheticPeople:
                 between = np.full(len(worn.vertices), 0.25, np.float32)  # neither on a hair nor between two
                 veils.append(Veil(worn.vertices, worn.triangles, worn.colours.mean(axis=0), coverage, between))
         return veils
+
+
+def even(layer: np.ndarray) -> np.ndarray:
+    """A layer of a skin (S, S, 4), colours and gloss, that is everywhere as it is in the median."""
+    return np.broadcast_to(np.median(layer.reshape(-1, 4)[::37], axis=0), layer.shape).astype(np.float32)
 
 
 def _aligned(camera: Camera, points68: np.ndarray, size: int, generator: np.random.Generator) -> Camera:

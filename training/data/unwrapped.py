@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -25,21 +25,24 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from tqdm import tqdm
 
-from backend.detail_layout import DetailLayout, layout_of
+from backend.detail_layout import DetailLayout, layout_of, unwrapped
 from backend.errors import PhotoError, UsageError
 from backend.face_models import load_face_model
 from backend.face_models.open_head import OpenHead
-from backend.face_parsing import PARSING_CLASSES, SHIPPED, read_face_parser
+from backend.face_parsing import PARSING_CLASSES, SHIPPED, FaceParser, read_face_parser
+from backend.fitting import FittedHead
 from backend.identity_crop import FACE_SIZE, identity_region
 from backend.photographs import load_photograph
 from backend.picture_regions import Picture
 from backend.rendering.camera import Camera
 from backend.rendering.interpolation import barycentric_interpolate
+from backend.rendering.rasterizer import Fragments
 from backend.rendering.shading import harmonic_basis, rasterize_with, srgb_to_linear
 from backend.texture_evidence import Evidence, HeadRegions, TextureView
 from backend.unwrapped_face import UnwrappedFace, texels, unwrap
 from training.data import description
 from training.data.batches import HELD_OUT_SHARE, Batches, BatchLoader
+from training.data.generator import SyntheticPeople
 from training.data.person_batches import grouped
 from training.data.pictures import Item
 from training.data.sample import Sample
@@ -85,13 +88,21 @@ def main(arguments: list[str]) -> int:
     names = names_in(options.pictures, options.kind)
     left = [name for name in names if not (options.output / FACES / f"{name}.npz").exists()]
     make = partial(_make, options.pictures, options.kind, options.output, options.size)
-    with ProcessPoolExecutor(options.processes, get_context("spawn"), _start_process) as pool:
-        outcomes = list(tqdm(pool.map(make, left, chunksize=4), total=len(left), desc="faces"))
+    outcomes = list(tqdm(_made(make, left, options.processes), total=len(left), desc="faces", mininterval=2))
     without = [name for name, found in zip(left, outcomes, strict=True) if not found]
     print(f"{len(left) - len(without)} faces unwrapped, {len(names) - len(left)} were there. Folder: {options.output}")
     if without:
         print(f"Left out, because no face was found: {', '.join(without)}")
     return 0
+
+
+def _made(make: Callable[[str], bool], names: list[str], processes: int) -> Iterator[bool]:
+    """What `make` says of each name."""
+    if processes == 1:
+        yield from map(make, names)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start_process) as pool:
+        yield from pool.map(make, names, chunksize=4)
 
 
 def begin(folder: Path, settings: UnwrappedSettings) -> None:
@@ -127,11 +138,17 @@ def names_in(pictures: Path, kind: str) -> list[str]:
     if kind == "shards":
         folder = ShardFolder(pictures)
         return [f"{person:06d}-{index:08d}" for person, index in zip(folder.persons, folder.indices, strict=True)]
-    files = sorted(path for path in pictures.glob("**/*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    if not files:
-        raise UsageError("no-photographs", f"There are no photographs (JPEG, PNG) in {pictures}.")
+    files = photographs_in(pictures)
     people = {who: number for number, who in enumerate(sorted({_who(path) for path in files}))}
     return [f"{people[_who(path)]:06d}-{path.relative_to(pictures).as_posix().replace('/', '~')}" for path in files]
+
+
+def photographs_in(folder: Path) -> list[Path]:
+    """The photographs of a folder and those below it, sorted. Raises UsageError where there are none."""
+    files = sorted(path for path in folder.glob("**/*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if not files:
+        raise UsageError("no-photographs", f"There are no photographs (JPEG, PNG) in {folder}.")
+    return files
 
 
 def _who(path: Path) -> str:
@@ -146,7 +163,7 @@ def regions_of(model: OpenHead) -> HeadRegions:
 
 
 @lru_cache(maxsize=2)
-def _tools(size: int) -> tuple[OpenHead, DetailLayout, Any]:
+def _tools(size: int) -> tuple[OpenHead, DetailLayout, FaceParser]:
     model = load_face_model("open_head")
     return model, layout_of(model, size), read_face_parser(SHIPPED).eval()
 
@@ -162,7 +179,8 @@ def _make(pictures: Path, kind: str, output: Path, size: int, name: str) -> bool
         face, facts = _of_shards(_shards(pictures), int(name.split("-")[1]), model, layout)
     else:
         try:
-            face, facts = _of_photograph(pictures / name.split("-", 1)[1].replace("~", "/"), model, layout, parser)
+            picture = load_photograph(pictures / name.split("-", 1)[1].replace("~", "/"))
+            _, face, facts = unwrapped_photograph(picture.image, picture.focal_35mm, layout, parser)
         except PhotoError:
             return False
     target = output / FACES / f"{name}.npz"
@@ -184,16 +202,37 @@ def _of_shards(
     position = int(np.searchsorted(folder.indices, index))
     labels, size = folder.labels(position), folder.settings.size
     camera = Camera(*labels["intrinsics"], size, size, labels["rotation"], labels["translation"])
-    return _of_known_head(
+    picture = (
         folder.image(position),
         camera,
         labels["identity"],
         labels["key_weights"],
         folder.parsing(position),
         labels["landmarks68"],
-        model,
-        layout,
     )
+    face, facts = _of_known_head(*picture, model, layout)
+    return face, facts | even_skin(folder, index, face, camera, layout)
+
+
+def even_skin(
+    folder: ShardFolder, index: int, face: UnwrappedFace, camera: Camera, layout: DetailLayout
+) -> dict[str, np.ndarray]:
+    """What a synthetic face would look like if its skin were of one colour.
+
+    Returns:
+        "even" (height, width, 3) uint8 sRGB, the unwrapped picture of the same person with the same expression in the
+        same light; and "light" as found in it.
+    """
+    settings = folder.settings
+    album = _even_people(settings.seed, settings.size, settings.framing, settings.pictures_per_person)
+    points, normals = texels(layout, face.posed)
+    shown = unwrapped(album.photograph(index).image, camera, points)
+    return {"even": shown, "light": nearest_light(shown, face.trust, normals)}
+
+
+@lru_cache(maxsize=1)
+def _even_people(seed: int, size: int, framing: str, pictures_per_person: int) -> SyntheticPeople:
+    return SyntheticPeople(seed, size, framing=framing, pictures_per_person=pictures_per_person, even_skin=True)
 
 
 def unwrapped_sample(
@@ -224,21 +263,35 @@ def _of_known_head(
     return _unwrapped(model, layout, image, camera, posed, neutral, landmarks68, trust)
 
 
-def _of_photograph(
-    path: Path, model: OpenHead, layout: DetailLayout, parser: Any
-) -> tuple[UnwrappedFace, dict[str, np.ndarray]]:
+def unwrapped_photograph(
+    image: np.ndarray, focal_35mm: float | None, layout: DetailLayout, parser: FaceParser | None = None
+) -> tuple[FittedHead, UnwrappedFace, dict[str, np.ndarray]]:
+    """A photograph, laid out by a head that is fitted to it.
+
+    Args:
+        image: (H, W, 3) uint8 sRGB, upright.
+        focal_35mm: 35 mm equivalent in millimetres, None where unknown.
+        layout: of the open head.
+        parser: of faces; None is the one that ships.
+
+    Returns:
+        The head, the face, and "light", "crop" and "place" as `UnwrappedFaces` has them.
+
+    Raises:
+        PhotoError: no face was found.
+    """
     from backend.detail_trust import detail_trust
     from backend.pipeline import fit_photographs
 
-    picture = load_photograph(path)
-    head = fit_photographs([picture.image], [picture.focal_35mm])
+    head = fit_photographs([image], [focal_35mm])
     found = head.photographs[0]
     landmarks = found.camera.project(head.model.landmarks68(found.posed))
     points, normals = texels(layout, found.posed)
     trust, _ = detail_trust(
-        head.model, found.posed, found.camera, picture.image, points.reshape(-1, 3), normals.reshape(-1, 3), parser
+        head.model, found.posed, found.camera, image, points.reshape(-1, 3), normals.reshape(-1, 3), parser
     )
-    return _unwrapped(model, layout, picture.image, found.camera, found.posed, head.neutral, landmarks, trust)
+    known = (head.model, layout, image, found.camera, found.posed, head.neutral, landmarks, trust)
+    return head, *_unwrapped(*known)
 
 
 def _unwrapped(
@@ -295,26 +348,9 @@ def seen_from_the_camera(
         (112, 112, 3) uint8 sRGB, and (112, 112, 2) float16: column and row in the window from -1 to 1, as
         `grid_sample` takes them; 2 where a pixel shows nothing of the window.
     """
-    topology = model.topology
-    drawn = np.ones(len(topology.faces), bool)
-    drawn[topology.part("lashes")] = False
-    rows = np.flatnonzero(drawn[topology.triangle_face])
     scale = min(1.0, 3 * FACE_SIZE / max(float(np.ptp(landmarks68[:, 0])), 1.0))
     small = camera.resized(max(round(camera.width * scale), 1), max(round(camera.height * scale), 1))
-    with torch.no_grad():
-        fragments = rasterize_with(
-            small, torch.as_tensor(posed, dtype=torch.float32), torch.as_tensor(topology.triangles[rows])
-        )
-        uv = torch.as_tensor(topology.uv, dtype=torch.float32)[None]
-        corners = torch.as_tensor(topology.triangle_uv[rows].astype(np.int64))
-        shown = barycentric_interpolate(uv, corners, fragments)[0].permute(1, 2, 0).numpy()
-    skin = topology.part("skin")
-    face = topology.triangle_face[rows][fragments.face_index[0].numpy()]
-    hit = fragments.covered[0].numpy() & (face >= skin.start) & (face < skin.stop)
-    column = (shown[..., 0] * layout.size - layout.columns.start) / layout.width * 2 - 1
-    row = ((1 - shown[..., 1]) * layout.size - layout.rows.start) / layout.height * 2 - 1
-    place = np.stack([column, row], axis=-1)
-    place[~hit | (np.abs(place) > 1).any(axis=-1)] = 2.0
+    place = seen_texels(model, layout, posed, small).place
     region = identity_region(landmarks68)
     crop = Picture(image).crop(region, FACE_SIZE, cv2.BORDER_CONSTANT)
     steps = (np.arange(FACE_SIZE) + 0.5) / FACE_SIZE
@@ -326,6 +362,44 @@ def seen_from_the_camera(
     nearest = np.clip(nearest, 0, [small.width - 1, small.height - 1])
     seen = np.where(inside[..., None], place[nearest[..., 1], nearest[..., 0]], 2.0)
     return crop, seen.astype(np.float16)
+
+
+@dataclass(frozen=True)
+class SeenTexels:
+    """Which texel of a layout each pixel of a picture shows.
+
+    Attributes:
+        fragments: what was rasterised, the head without its lashes.
+        triangles: (T, 3) int64 vertices, what the fragments' faces are.
+        place: (H, W, 2) float32, column and row in the window from -1 to 1, as `grid_sample` takes them; 2 where a
+            pixel shows nothing of the window.
+    """
+
+    fragments: Fragments
+    triangles: Tensor
+    place: np.ndarray
+
+
+def seen_texels(model: OpenHead, layout: DetailLayout, posed: np.ndarray, camera: Camera) -> SeenTexels:
+    """What a camera sees of a posed head (V, 3), metres."""
+    topology = model.topology
+    drawn = np.ones(len(topology.faces), bool)
+    drawn[topology.part("lashes")] = False
+    rows = np.flatnonzero(drawn[topology.triangle_face])
+    triangles = torch.as_tensor(topology.triangles[rows].astype(np.int64))
+    with torch.no_grad():
+        fragments = rasterize_with(camera, torch.as_tensor(posed, dtype=torch.float32), triangles)
+        uv = torch.as_tensor(topology.uv, dtype=torch.float32)[None]
+        corners = torch.as_tensor(topology.triangle_uv[rows].astype(np.int64))
+        shown = barycentric_interpolate(uv, corners, fragments)[0].permute(1, 2, 0).numpy()
+    skin = topology.part("skin")
+    face = topology.triangle_face[rows][fragments.face_index[0].numpy()]
+    hit = fragments.covered[0].numpy() & (face >= skin.start) & (face < skin.stop)
+    column = (shown[..., 0] * layout.size - layout.columns.start) / layout.width * 2 - 1
+    row = ((1 - shown[..., 1]) * layout.size - layout.rows.start) / layout.height * 2 - 1
+    place = np.stack([column, row], axis=-1)
+    place[~hit | (np.abs(place) > 1).any(axis=-1)] = 2.0
+    return SeenTexels(fragments, triangles, place)
 
 
 def _stored(face: UnwrappedFace) -> dict[str, np.ndarray]:
@@ -367,10 +441,12 @@ class UnwrappedFaces:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 item = {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
             raise UsageError(
                 "damaged-face", f"{path} is damaged. Delete it and run `python3 -m training unwrap` again."
             ) from error
+        if "even" not in item:  # a photograph: as it is, it is all there is to compare with
+            item |= {"even": item["texture"]}
         return item | {"person": np.array(self.persons[position], np.int64)}
 
 
@@ -388,6 +464,7 @@ def mirrored(item: Item, mirror: np.ndarray) -> Item:
     place[..., 0] = np.where(place[..., 0] < 1.5, -place[..., 0], place[..., 0])
     return item | {
         "texture": item["texture"][:, ::-1].copy(),
+        "even": item["even"][:, ::-1].copy(),
         "trust": item["trust"][:, ::-1].copy(),
         "posed": item["posed"][mirror] @ flip,
         "neutral": item["neutral"][mirror] @ flip,
@@ -466,11 +543,15 @@ def pairs_of(persons: np.ndarray) -> np.ndarray:
 
 
 def collated_faces(items: Sequence[Item]) -> dict[str, Tensor]:
-    """A batch of faces: "texture" (B, 3, height, width) in [0, 1], "trust" (B, height, width) in [0, 1], "posed" and
-    "neutral" (B, V, 3) metres, "rotation" (B, 3, 3), "light" (B, 9, 3), "crop" (B, 3, 112, 112) in [0, 1], "place"
-    (B, 112, 112, 2), "person" (B,)."""
+    """A batch of faces.
+
+    Returns:
+        "texture" and "even", what a render is compared with, (B, 3, height, width) in [0, 1]; "trust" (B, height, width),
+        0 to 1; "posed" and "neutral" (B, V, 3) metres; "rotation" (B, 3, 3); "light" (B, 9, 3); "crop" (B, 3, 112, 112)
+        in [0, 1]; "place" (B, 112, 112, 2); "person" (B,).
+    """
     stacked = {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in items[0]}
-    for name in ("texture", "crop"):
+    for name in ("texture", "even", "crop"):
         stacked[name] = stacked[name].permute(0, 3, 1, 2).contiguous().float().div_(255)
     stacked["trust"] = stacked["trust"].float().div_(255)
     stacked["place"] = stacked["place"].float()

@@ -37,7 +37,7 @@ from training.losses.detail import annealed, detail_regularisation, masked_pixel
 from training.losses.least_squares_gan import least_squares_discriminator_loss, least_squares_generator_loss
 from training.losses.perceptual import perceptual_loss
 from training.methods.base import Batch, Outputs, TrainingMethod
-from training.methods.detail_rendering import LitFaces, colour_differs, render
+from training.methods.detail_rendering import LitFaces, compared, render
 from training.settings import LossWeights, NetworkSettings, RunSettings, Section, Weight
 
 FACES_SHOWN = 4
@@ -66,6 +66,7 @@ class AttributeDetailNetworkSettings(NetworkSettings):
     kernel: int = Field(3, ge=1)
     head: Head = "filters-times-embedding"
     constant: bool = True
+    albedo: bool = True
     largest_mm: float = Field(3.0, gt=0)
     discriminator_width: int = Field(64, ge=4)
     identity_embedding: str = SHIPPED
@@ -122,6 +123,11 @@ class DetailRenderingSettings(Section):
     colour_tolerance: float = Field(0.05, ge=0)
     part: float = Field(1.0, gt=0, le=1)
     whole_every: int = Field(1, ge=1)
+
+    def mask(self, layout: DetailLayout, texture: Tensor, trust: Tensor) -> Tensor:
+        """How much each texel counts, see `detail_rendering.compared`."""
+        tolerance = self.colour_tolerance
+        return compared(texture, trust, layout.allowed, layout.millimetres_per_texel, self.albedo_mm, tolerance)
 
 
 class AttributeDetailSettings(RunSettings):
@@ -181,11 +187,7 @@ class AttributeDetailTraining(TrainingMethod):
         with torch.no_grad():
             points, normals = layout.surface(batch["posed"])
             expression = layout.expression_map(batch["posed"] - batch["neutral"])
-            mask = batch["trust"] * layout.allowed
-            if chosen.colour_tolerance:
-                scale = layout.millimetres_per_texel
-                differs = colour_differs(batch["texture"], batch["trust"], scale, chosen.albedo_mm)
-                mask = mask / (1 + (differs / chosen.colour_tolerance).square())
+            mask = chosen.mask(layout, batch["even"], batch["trust"])
         part = self._part()
         return {
             **batch, "points": points, "normals": normals, "expression": expression, "mask": mask, "part": part
@@ -211,7 +213,8 @@ class AttributeDetailTraining(TrainingMethod):
         expression = batch["expression"][..., rows, columns].unflatten(0, (-1, 2))
         displacement = self.network.displacement(attributes, expression).flatten(0, 1).float()
         displacement = displacement * self.layout.allowed[rows, columns]
-        return {"displacement": displacement, "faces": self._rendered(batch, displacement)}
+        albedo = None if attributes.albedo is None else attributes.albedo.repeat_interleave(2, 0).float()
+        return {"displacement": displacement, "faces": self._rendered(batch, displacement, albedo)}
 
     def attributes(self, batch: Batch) -> FacialAttributes:
         """What the network takes from the first picture of each pair."""
@@ -314,7 +317,7 @@ class AttributeDetailTraining(TrainingMethod):
 
         return held_out_figures(self)
 
-    def _rendered(self, batch: Batch, displacement: Tensor) -> LitFaces:
+    def _rendered(self, batch: Batch, displacement: Tensor, albedo: Tensor | None) -> LitFaces:
         rows, columns = batch["part"]
         with torch.autocast(displacement.device.type, enabled=False):
             return render(
@@ -322,11 +325,12 @@ class AttributeDetailTraining(TrainingMethod):
                 batch["points"][:, rows, columns],
                 batch["normals"][:, rows, columns],
                 batch["light"],
-                batch["texture"][..., rows, columns],
+                batch["even"][..., rows, columns],
                 batch["trust"][:, rows, columns],
                 self.layout.covered[rows, columns],
                 self.layout.millimetres_per_texel,
                 self.settings.rendering.albedo_mm,
+                albedo,
             )
 
     def _check(self, batch: Batch) -> None:

@@ -19,7 +19,7 @@ CAVITY_MM = 1.1
 """A hollow this deep, on the scale of `CAVITY_BLUR_MM`, loses the light that comes from everywhere."""
 CAVITY_BLUR_MM = 1.4
 CAVITY_RANGE = (0.25, 1.15)
-CAVITY_POWER = 0.75
+CAVITY_POWER = 0.5
 """Lamps reach into a hollow farther than the sky does."""
 DARKEST_SHARE = 0.05
 """Of the mean light: what is darker is taken for so dark."""
@@ -85,6 +85,7 @@ def render(
     covered: Tensor,
     millimetres_per_texel: float,
     albedo_mm: float,
+    fine_albedo: Tensor | None = None,
 ) -> LitFaces:
     """Faces with their detail, each in the light and in the broad colours of its photograph.
 
@@ -100,6 +101,7 @@ def render(
         covered: (height, width) bool, texels of skin.
         millimetres_per_texel: of the maps.
         albedo_mm: standard deviation of the Gaussian beyond which colour is albedo.
+        fine_albedo: (B, height, width), logarithm of the brightness of what is finer, for the refined face.
     """
     weight = trust.unsqueeze(1)
     coarse_light = light_on(normals, light).permute(0, 3, 1, 2)
@@ -111,12 +113,14 @@ def render(
     linear = torch.where(photograph <= 0.04045, photograph / 12.92, ((photograph + 0.055) / 1.055) ** 2.4)
     sigma = albedo_mm / millimetres_per_texel
 
-    def shown(lit: Tensor) -> Tensor:
+    def shown(lit: Tensor, fine: Tensor | None = None) -> Tensor:
         log_light = torch.log(lit.clamp(min=1e-5))
+        if fine is not None:
+            log_light = log_light + fine.unsqueeze(1)
         log_albedo = broad(torch.log(linear.clamp(min=DARKEST)) - log_light, weight, sigma)
         return linear_to_srgb(torch.exp(log_albedo + log_light).clamp(DARKEST, 1.0))
 
-    return LitFaces(shown(coarse_light), shown(refined_light), photograph, raised)
+    return LitFaces(shown(coarse_light), shown(refined_light, fine_albedo), photograph, raised)
 
 
 def colour_differs(photograph: Tensor, trust: Tensor, millimetres_per_texel: float, albedo_mm: float) -> Tensor:
@@ -129,6 +133,31 @@ def colour_differs(photograph: Tensor, trust: Tensor, millimetres_per_texel: flo
     apart = blurred(apart, 1.0)
     away = apart - broad(apart, trust.unsqueeze(1), albedo_mm / millimetres_per_texel)
     return away.square().sum(dim=1).sqrt()
+
+
+def compared(
+    texture: Tensor,
+    trust: Tensor,
+    allowed: Tensor,
+    millimetres_per_texel: float,
+    albedo_mm: float,
+    colour_tolerance: float,
+) -> Tensor:
+    """(B, height, width) in [0, 1]: how much a texel counts where a render is compared with its photograph.
+
+    Args:
+        texture: (B, 3, height, width) sRGB in [0, 1]; trust: (B, height, width).
+        allowed: (height, width), where detail may be.
+        millimetres_per_texel: of the maps.
+        albedo_mm: see `render`.
+        colour_tolerance: by so much a colour differs from its surroundings that the texel counts half, see
+            `colour_differs`; 0 counts all alike.
+    """
+    mask = trust * allowed
+    if not colour_tolerance:
+        return mask
+    differs = colour_differs(texture, trust, millimetres_per_texel, albedo_mm)
+    return mask / (1 + (differs / colour_tolerance).square())
 
 
 def blurred(values: Tensor, sigma: float) -> Tensor:
