@@ -20,6 +20,7 @@ MODULES = (
     "operators.job",
     "operators.view",
     "operators.sliders",
+    "operators.skin_detail",
     "operators.head_menu",
     "operators.export_head",
     "operators.save_as_asset",

@@ -15,13 +15,13 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from . import cameras, shape_keys
+from . import cameras, detail_baking, displacement, shape_keys
 from .export_parts import drop_idle_keys, idle_keys, keep_faces, part_of_faces
 from .export_pictures import Pictures
 from .export_presets import ExportOptions, Preset
+from .export_target import ExportError
 from .head_record import values_of_photographs as recorded_values
 
-SURFACE_MODIFIERS = ("SUBSURF", "MULTIRES", "DISPLACE")
 SMALLEST_VALUE = 1e-4
 
 
@@ -36,6 +36,7 @@ class ExportCopy:
         left_out: keys that follow another one and are not in the copy: name -> (key it follows, formula in w).
         pictures: the copies of its materials and pictures.
         parts: the parts that the head has, those that the preset leaves out included.
+        skin_detail: where it is: "none", "material" (displacement that follows the keys), "normal map", "vertices".
     """
 
     scene: bpy.types.Scene
@@ -44,6 +45,7 @@ class ExportCopy:
     keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: dict[str, tuple[str, str]] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
+    skin_detail: str = "none"
 
 
 @contextmanager
@@ -63,8 +65,12 @@ def copied(head: bpy.types.Object, preset: Preset, options: ExportOptions, pictu
         try:
             copy = _bare_copy(head, scene, made, preset)
             kept, left_out = _choose_keys(head, copy, preset, options)
-            if options.displacement == "applied" and has_displacement(head):
-                _apply_surface_modifiers(copy, scene, made)
+            detail = displacement.detail_of(head)
+            applied = options.displacement == "applied" and has_displacement(head)
+            if applied:
+                detail_baking.apply_to_mesh(copy, scene, made, detail)
+                if preset.as_it_stands:
+                    shape_keys.copy_animation(head, copy)
             elif not preset.as_it_stands:
                 copy.modifiers.clear()
             if preset.turn_degrees:
@@ -73,8 +79,11 @@ def copied(head: bpy.types.Object, preset: Preset, options: ExportOptions, pictu
             parts = tuple(name for number, name in enumerate(names_of_parts) if (part == number).any())
             objects = _parts(head, copy, scene, made, preset, options)
             _rename_groups(objects, preset)
+            pictures.keeps_displacement = preset.as_it_stands and not applied
+            pictures.detail = None if preset.as_it_stands or applied else detail
             for item in objects:
                 pictures.give_to(item)
+                displacement.follow_head(item)
             if preset.as_it_stands:
                 _copy_cameras(head, objects[0], scene, pictures)
             _borrow_names(names, head, objects, pictures)
@@ -84,7 +93,9 @@ def copied(head: bpy.types.Object, preset: Preset, options: ExportOptions, pictu
                 item.select_set(True, view_layer=layer)
             layer.update()
             keys = {item.name: tuple(name for name in kept if _has_key(item, name)) for item in objects}
-            yield ExportCopy(scene, objects, pictures, keys, left_out, parts)
+            yield ExportCopy(scene, objects, pictures, keys, left_out, parts, _place_of_detail(pictures, detail))
+        except displacement.DetailError as error:
+            raise ExportError(str(error)) from error
         finally:
             _remove(made)
             # Blender counts a user too many of copied keys, so those that were cleared away are still there.
@@ -127,7 +138,18 @@ def shown(scene: bpy.types.Scene) -> Iterator[None]:
 
 def has_displacement(head: bpy.types.Object) -> bool:
     """Whether there is a displacement that an export could apply to the copy."""
-    return any(modifier.type in ("DISPLACE", "MULTIRES") and modifier.show_viewport for modifier in head.modifiers)
+    modified = any(modifier.type in ("DISPLACE", "MULTIRES") and modifier.show_viewport for modifier in head.modifiers)
+    return modified or displacement.detail_of(head) is not None
+
+
+def _place_of_detail(pictures: Pictures, detail: displacement.Detail | None) -> str:
+    if detail is None:
+        return "none"
+    if pictures.keeps_displacement:
+        return "material"
+    if pictures.detail is None:
+        return "vertices"
+    return "normal map" if pictures.has_normal_map else "none"
 
 
 def values_of_photographs(head: bpy.types.Object) -> list[dict[str, float]]:
@@ -219,45 +241,6 @@ def _stand_on_the_basis(copy: bpy.types.Object) -> None:
     place = np.empty(len(copy.data.vertices) * 3, dtype=np.float32)
     blocks[0].points.foreach_get("co", place)
     copy.data.vertices.foreach_set("co", place)
-
-
-def _apply_surface_modifiers(copy: bpy.types.Object, scene: bpy.types.Scene, made: list[bpy.types.ID]) -> None:
-    """Bake subdivision and displacement into the mesh and into each key: the modified shape of every key at 1."""
-    for modifier in list(copy.modifiers):
-        if modifier.type not in SURFACE_MODIFIERS or not modifier.show_viewport:
-            copy.modifiers.remove(modifier)
-    if not copy.modifiers:
-        return
-    layer = scene.view_layers[0]
-    blocks = copy.data.shape_keys.key_blocks[1:] if copy.data.shape_keys else []
-    values = [block.value for block in blocks]
-    names = [block.name for block in blocks]
-    for block in blocks:
-        block.value = 0.0
-    layer.update()
-    plain = bpy.data.meshes.new_from_object(
-        copy.evaluated_get(layer.depsgraph), preserve_all_data_layers=True, depsgraph=layer.depsgraph
-    )
-    made.append(plain)
-    basis = _coordinates(plain)
-    offsets = []
-    for block in blocks:
-        block.value = 1.0
-        layer.update()
-        offsets.append(_coordinates(copy.evaluated_get(layer.depsgraph).data) - basis)
-        block.value = 0.0
-    copy.modifiers.clear()
-    copy.data = plain
-    if names:
-        new = shape_keys.add_shape_keys(copy, basis, names, np.array(offsets))
-        for block, value in zip(new, values, strict=True):
-            block.value = value
-
-
-def _coordinates(mesh: bpy.types.Mesh) -> np.ndarray:
-    flat = np.empty(len(mesh.vertices) * 3, dtype=np.float32)
-    mesh.vertices.foreach_get("co", flat)
-    return flat.reshape(-1, 3)
 
 
 def _parts(

@@ -15,10 +15,13 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from . import materials
+from . import detail_baking, displacement, materials
 
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "OPEN_EXR": ".exr", "TARGA": ".tga", "BMP": ".bmp",
             "WEBP": ".webp", "HDR": ".hdr"}  # fmt: skip
+NORMAL_MAP = "normal map"
+"""Stands for the picture that a normal map is a copy of: there is none."""
+
 BEFORE_THE_SUFFIX = re.compile(r"(\.[0-9]{3})?(\.[A-Za-z]{3,4})?$")
 
 
@@ -31,19 +34,25 @@ class Pictures:
         prefix: what their names start with, so that several heads may share a folder.
         longest_side: pixels; 0 keeps them.
         plain_cut_outs: cut-out lashes become plain dark ones, for formats that put every picture on one UV map.
+        keeps_displacement: whether skins keep the displacement that follows the shape keys.
+        detail: of the head whose skin gets a normal map of its neutral instead; None for no normal map.
         made: every datablock that has been made; the caller removes them.
         names: (original, copy) pairs, whose names the caller may exchange for the while.
         missing: names of pictures that are gone: their file is not there and they are not packed.
+        warnings: sentences on what else is not in the file.
     """
 
     folder: Path
     prefix: str = ""
     longest_side: int = 0
     plain_cut_outs: bool = False
+    keeps_displacement: bool = True
+    detail: displacement.Detail | None = None
     made: list[bpy.types.ID] = field(default_factory=list)
     names: list[tuple[bpy.types.ID, bpy.types.ID]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    _copies: dict[bpy.types.ID, bpy.types.ID | None] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    _copies: dict[bpy.types.ID | str, bpy.types.ID | None] = field(default_factory=dict)
 
     def give_to(self, item: bpy.types.Object) -> None:
         """Put copies in the place of all materials of an object."""
@@ -61,10 +70,17 @@ class Pictures:
         else:
             copy = original.copy()
             self._keep(original, copy)
-            for node in copy.node_tree.nodes if copy.node_tree else ():
-                if node.type == "TEX_IMAGE" and node.image is not None:
-                    node.image = self.picture(node.image)
+            if not self.keeps_displacement:
+                displacement.remove(copy)
+            self._copy_pictures_in(copy.node_tree)
+            if self.detail is not None and original == self.detail.material:
+                self._add_normal_map(copy)
         return copy
+
+    @property
+    def has_normal_map(self) -> bool:
+        """Whether a skin has got one."""
+        return NORMAL_MAP in self._copies
 
     def picture(self, original: bpy.types.Image) -> bpy.types.Image | None:
         """The copy of a picture, loaded from its file in `folder`; None where the picture is gone."""
@@ -81,11 +97,7 @@ class Pictures:
         self._keep(original, copy)
         copy.colorspace_settings.name = original.colorspace_settings.name
         copy.alpha_mode = original.alpha_mode
-        longest = max(copy.size)
-        if self.longest_side and longest > self.longest_side:
-            width, height = (max(1, round(side * self.longest_side / longest)) for side in copy.size)
-            copy.scale(width, height)
-            copy.save()
+        self._make_smaller(copy)
         return copy
 
     def pack(self) -> None:
@@ -94,6 +106,40 @@ class Pictures:
             if isinstance(copy, bpy.types.Image):
                 copy.pack()
                 copy.filepath_raw = "//" + Path(copy.filepath).name
+
+    def _copy_pictures_in(self, tree: bpy.types.NodeTree | None) -> None:
+        """Put copies in the place of the pictures in a tree, and of the groups in it that hold pictures."""
+        for node in tree.nodes if tree else ():
+            if node.type == "TEX_IMAGE" and node.image is not None:
+                node.image = self.picture(node.image)
+            elif node.type == "GROUP" and _holds_pictures(node.node_tree):
+                if node.node_tree not in self._copies:
+                    copy = node.node_tree.copy()
+                    self._keep(node.node_tree, copy)
+                    self._copy_pictures_in(copy)
+                node.node_tree = self._copies[node.node_tree]
+
+    def _add_normal_map(self, skin: bpy.types.Material) -> None:
+        stem = self.prefix or bpy.path.clean_name(self.detail.head.name) + "_"
+        path = self.folder / f"{stem}normal.png"
+        try:
+            detail_baking.save_normal_map(self.detail, {}, path)
+        except displacement.DetailError as error:
+            self.warnings.append(f"There is no normal map in the file: {error}")
+            return
+        picture = bpy.data.images.load(str(path))
+        self.made.append(picture)
+        self._copies[NORMAL_MAP] = picture
+        picture.colorspace_settings.name = "Non-Color"
+        self._make_smaller(picture)
+        materials.add_normal_map(skin, picture)
+
+    def _make_smaller(self, picture: bpy.types.Image) -> None:
+        longest = max(picture.size)
+        if self.longest_side and longest > self.longest_side:
+            width, height = (max(1, round(side * self.longest_side / longest)) for side in picture.size)
+            picture.scale(width, height)
+            picture.save()
 
     def _keep(self, original: bpy.types.ID, copy: bpy.types.ID) -> None:
         """Know of a copy from its first moment, so that it is removed whatever happens next."""
@@ -123,6 +169,14 @@ class Pictures:
         elif source is not None and source.is_file():
             shutil.copyfile(source, path)
         return path if path.is_file() else None
+
+
+def _holds_pictures(tree: bpy.types.NodeTree | None) -> bool:
+    nodes = tree.nodes if tree else ()
+    return any(
+        node.type == "TEX_IMAGE" and node.image or node.type == "GROUP" and _holds_pictures(node.node_tree)
+        for node in nodes
+    )
 
 
 def _save_pixels(image: bpy.types.Image, path: Path) -> None:

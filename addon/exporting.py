@@ -20,6 +20,7 @@ from pathlib import Path
 
 import bpy
 
+from . import displacement
 from .export_copy import ExportCopy, copied, has_displacement, shown, values_of_photographs
 from .export_pictures import Pictures
 from .export_presets import PRESETS, ExportOptions, Preset
@@ -87,7 +88,9 @@ def export_head(head: bpy.types.Object, path: Path, options: ExportOptions | Non
         with copied(head, preset, options, pictures) as copy:
             _WRITERS[preset.format](copy, folder / path.name, preset)
             note = _note(head, copy.keys, copy.left_out, path.name, preset, options)
+            note["skin_detail"] = copy.skin_detail
             warnings = [f"The picture {name} is gone and is not in the file." for name in pictures.missing]
+            warnings += pictures.warnings
             if lacking := preset.lacks(copy.parts):
                 warnings.append(f"This head has no {_listed(lacking)}. {preset.without_them}")
                 note["lacks"] = lacking
@@ -128,7 +131,9 @@ def save_blend(path: Path, head: bpy.types.Object | None = None) -> None:
         if head is not None:
             keys = head.data.shape_keys.key_blocks.keys()[1:] if head.data.shape_keys else []
             preset = PRESETS["blend"]
-            _write_note(folder, _note(head, {head.name: tuple(keys)}, {}, path.name, preset, ExportOptions("blend")))
+            note = _note(head, {head.name: tuple(keys)}, {}, path.name, preset, ExportOptions("blend"))
+            note["skin_detail"] = "material" if displacement.detail_of(head) else "none"
+            _write_note(folder, note)
 
 
 def _format_of(path: Path) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from . import cameras, head_record, lashes, materials, pictures, shape_keys
+from . import cameras, displacement, head_record, lashes, materials, pictures, shape_keys
 from .frames import blender_from_model
 from .result import Result
 
@@ -66,6 +66,9 @@ def build_object(result: Result, name: str = "Head") -> bpy.types.Object:
         mesh.materials.append(materials.add_material(part, albedo, hairs if part == "lashes" else None))
     _add_vertex_groups(head, result)
     _add_keys(head, result)
+    if result.displacement and displacement.SKIN in result.part_names:
+        skin = head.material_slots[result.part_names.index(displacement.SKIN)].material
+        displacement.add(head, skin, result.displacement)
     head["lifemask_face_model"] = str(result.face_model.get("name", ""))
     head["lifemask_licence"] = str(result.face_model.get("licence", ""))
     return head
@@ -88,9 +91,18 @@ def pictures_of(head: bpy.types.Object) -> list[bpy.types.Image]:
 
 
 def images_of(material: bpy.types.Material | None) -> list[bpy.types.Image]:
-    """The pictures in a material's nodes; none where there is no material."""
-    nodes = material.node_tree.nodes if material and material.node_tree else ()
-    return [node.image for node in nodes if node.type == "TEX_IMAGE" and node.image]
+    """The pictures in a material's nodes and node groups; none where there is no material."""
+    return _images_in(material.node_tree if material else None)
+
+
+def _images_in(tree: bpy.types.NodeTree | None) -> list[bpy.types.Image]:
+    images = []
+    for node in tree.nodes if tree else ():
+        if node.type == "TEX_IMAGE" and node.image:
+            images.append(node.image)
+        elif node.type == "GROUP":
+            images += _images_in(node.node_tree)
+    return images
 
 
 def background_of(camera: bpy.types.Object) -> bpy.types.Image | None:

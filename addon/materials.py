@@ -114,6 +114,19 @@ def add_material(
     return material
 
 
+def add_normal_map(material: bpy.types.Material, picture: bpy.types.Image) -> None:
+    """Put a tangent-space normal map on a material's Principled BSDF, as exporters expect it."""
+    tree = material.node_tree
+    shader = next((node for node in tree.nodes if node.type == "BSDF_PRINCIPLED"), None)
+    if shader is None:
+        return
+    texture = tree.nodes.new("ShaderNodeTexImage")
+    texture.image = picture
+    normal = tree.nodes.new("ShaderNodeNormalMap")
+    tree.links.new(texture.outputs["Color"], normal.inputs["Color"])
+    tree.links.new(normal.outputs["Normal"], shader.inputs["Normal"])
+
+
 def is_cut_out(material: bpy.types.Material | None) -> bool:
     """Whether a picture's alpha cuts the surface out, as it does with lashes."""
     if material is None or material.node_tree is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import head_record
+from . import displacement, head_record
 from .panels import head, outcome, photographs, set_up, work
 from .session import State, session
 
@@ -67,12 +67,28 @@ class LIFEMASK_PT_expression(_OfTheHead, bpy.types.Panel):
         head.draw_expression(self.layout, context)
 
 
+class LIFEMASK_PT_skin_detail(_InTheTab, bpy.types.Panel):
+    """Wrinkles and pores of the selected head"""
+
+    bl_idname = "LIFEMASK_PT_skin_detail"
+    bl_label = "Skin Detail"
+    bl_order = 3
+
+    @classmethod
+    def poll(cls, context):
+        selected = head_record.active_head(context)
+        return selected is not None and displacement.detail_of(selected) is not None
+
+    def draw(self, context):
+        head.draw_skin_detail(self.layout, context)
+
+
 class LIFEMASK_PT_export(_OfTheHead, bpy.types.Panel):
     """The selected head for other programs"""
 
     bl_idname = "LIFEMASK_PT_export"
     bl_label = "Export"
-    bl_order = 3
+    bl_order = 4
 
     def draw(self, context):
         column = self.layout.column(align=True)
@@ -87,7 +103,7 @@ class LIFEMASK_PT_batch(_InTheTab, bpy.types.Panel):
     bl_idname = "LIFEMASK_PT_batch"
     bl_label = "Batch"
     bl_options = {"DEFAULT_CLOSED"}
-    bl_order = 4
+    bl_order = 5
 
     @classmethod
     def poll(cls, context):
@@ -104,6 +120,7 @@ CLASSES = (
     LIFEMASK_PT_lifemask,
     LIFEMASK_PT_head,
     LIFEMASK_PT_expression,
+    LIFEMASK_PT_skin_detail,
     LIFEMASK_PT_export,
     LIFEMASK_PT_batch,
 )

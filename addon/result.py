@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 SCHEMA_VERSION = 1
+MAPS_FOLDER = "displacement"
+EXR_START = bytes((0x76, 0x2F, 0x31, 0x01))
 
 
 class ResultError(Exception):
@@ -71,6 +73,41 @@ class LicenceOfPart:
 
 
 @dataclass(frozen=True)
+class WrinkleGroup:
+    """Shape keys that make skin wrinkle together.
+
+    Attributes:
+        path: its displacement map, with all of its keys at 1.
+        left, right: the keys that raise it on each half of the face, the subject's own.
+    """
+
+    path: Path
+    left: tuple[str, ...]
+    right: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """Skin detail: maps of metres outwards along the normal, one float32 channel, first row at v = 1.
+
+    Attributes:
+        photo: as the first photograph shows it; neutral: with all keys at 0.
+        groups: by name.
+        left_is_greater_u: whether the subject's left half of the face lies at u > 0.5.
+    """
+
+    photo: Path
+    neutral: Path
+    groups: dict[str, WrinkleGroup]
+    left_is_greater_u: bool
+
+    @property
+    def maps(self) -> dict[str, Path]:
+        """Every map by its name: "photo", "neutral" and the groups."""
+        return {"photo": self.photo, "neutral": self.neutral} | {name: each.path for name, each in self.groups.items()}
+
+
+@dataclass(frozen=True)
 class Result:
     """What a result folder says, in model space (metres, +Y up, +Z out of the face, +X to the subject's left).
 
@@ -85,6 +122,7 @@ class Result:
         albedo: the texture, or None where the result has none.
         warnings: sentences for a person.
         licences: of the face model and of everything else that took part; empty in older folders.
+        displacement: the skin's detail, or None where none was made.
     """
 
     folder: Path
@@ -105,6 +143,7 @@ class Result:
     albedo: Path | None
     warnings: tuple[str, ...] = ()
     licences: tuple[LicenceOfPart, ...] = ()
+    displacement: Displacement | None = None
 
     @property
     def face_part(self) -> np.ndarray:
@@ -155,6 +194,7 @@ def read_result(folder: Path) -> Result:
             albedo=albedo if albedo.is_file() else None,
             warnings=tuple(str(sentence) for sentence in facts.get("warnings", ())),
             licences=tuple(_licence(entry) for entry in facts.get("licences") or ()),
+            displacement=_displacement(folder, facts["displacement"]) if "displacement" in facts else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ResultError(f"{folder} is not a complete result folder: {error}.") from error
@@ -210,6 +250,31 @@ def _licence(entry: dict) -> LicenceOfPart:
     )
 
 
+def _displacement(folder: Path, entry: dict) -> Displacement:
+    """Raises ResultError with a sentence where the section does not say what is needed."""
+    try:
+        groups = {
+            str(name): WrinkleGroup(_map(folder, group["file"]), _names(group["left"]), _names(group["right"]))
+            for name, group in entry["groups"].items()
+        }
+        side = {"greater_u": True, "smaller_u": False}[entry["left_is"]]
+        return Displacement(_map(folder, entry["photo"]), _map(folder, entry["neutral"]), groups, side)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ResultError(
+            f'The section "displacement" in {folder / "head.json"} is not complete: {error}. Make the head again.'
+        ) from error
+
+
+def _map(folder: Path, file: str) -> Path:
+    return folder / MAPS_FOLDER / Path(file).name
+
+
+def _names(entry: list) -> tuple[str, ...]:
+    if not isinstance(entry, list) or not entry or not all(isinstance(name, str) for name in entry):
+        raise TypeError(f"{entry!r} is no list of shape keys")
+    return tuple(entry)
+
+
 def _check(result: Result) -> None:
     """What would make Blender crash or build nonsense: shapes that disagree, indices that point outside."""
     vertex_count, face_count, key_count = len(result.vertices), len(result.faces), len(result.key_names)
@@ -245,3 +310,24 @@ def _check(result: Result) -> None:
     for name, (driver, _) in result.correctives.items():
         if name not in result.key_names or driver not in result.key_names:
             raise ResultError(f"The corrective {name} in {result.folder} has no shape key, or its driver has none.")
+    if result.displacement is not None:
+        _check_displacement(result)
+
+
+def _check_displacement(result: Result) -> None:
+    for name, path in result.displacement.maps.items():
+        try:
+            with path.open("rb") as file:
+                start = file.read(len(EXR_START))
+        except OSError:
+            raise ResultError(f"The displacement map {name} is not in {path.parent}. Make the head again.") from None
+        if start != EXR_START:
+            raise ResultError(f"The displacement map {path} is no OpenEXR picture. Make the head again.")
+    for name, group in result.displacement.groups.items():
+        if name in ("photo", "neutral"):
+            raise ResultError(f"A group of the displacement maps in {result.folder} has the name {name}.")
+        for key in (*group.left, *group.right):
+            if key not in result.key_names:
+                raise ResultError(
+                    f"The displacement map {name} in {result.folder} follows {key}, which is no shape key."
+                )

@@ -144,6 +144,23 @@ def replace_photographs(head: bpy.types.Object, names: Sequence[str], weights: n
         new.name = name
 
 
+def copy_animation(source: bpy.types.Object, target: bpy.types.Object) -> None:
+    """Give the keys of `target` the drivers and the action that those of `source` have, where it has those keys."""
+    keys, new = source.data.shape_keys, target.data.shape_keys
+    if not keys or not new:
+        return
+    for name, (followed, formula) in driven_keys(source).items():
+        if name in new.key_blocks and followed in new.key_blocks:
+            drive(target, name, followed, formula)
+    if PHOTOGRAPHS_ACTION in keys:
+        new[PHOTOGRAPHS_ACTION] = keys[PHOTOGRAPHS_ACTION]
+    if keys.animation_data and keys.animation_data.action:
+        animation = new.animation_data_create()
+        animation.action = keys.animation_data.action
+        if getattr(keys.animation_data, "action_slot", None) is not None:
+            animation.action_slot = keys.animation_data.action_slot
+
+
 def driven_keys(head: bpy.types.Object) -> dict[str, tuple[str, str]]:
     """The keys that follow another one: name -> (key it follows, formula in w)."""
     keys = head.data.shape_keys

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from . import cameras, head_builder, head_record, pictures, shape_keys
+from . import cameras, displacement, head_builder, head_record, pictures, shape_keys
 from .frames import blender_from_model
 from .result import Result
 
@@ -48,6 +48,7 @@ def update_head(
     _animate(head, result)
     _part_from_copies(head)
     notes += _replace_pictures(head, result)
+    notes += displacement.update(head, result.displacement)
     _match_cameras(head, result, len(before.photographs))
     head_record.write_record(head, record)
     head.data.update()
@@ -149,6 +150,7 @@ def _part_from_copies(head: bpy.types.Object) -> None:
                     for node in slot.material.node_tree.nodes:
                         if node.type == "TEX_IMAGE" and node.image == image:
                             node.image = own
+    displacement.make_own(head)
     for camera in cameras.cameras_of(head).values():
         if camera.data.users > 1:
             camera.data = camera.data.copy()

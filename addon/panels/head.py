@@ -6,7 +6,7 @@ from pathlib import Path
 
 import bpy
 
-from .. import arkit_regions, expressions, face_models, head_record, paragraphs
+from .. import arkit_regions, displacement, expressions, face_models, head_record, paragraphs
 from ..operators.view import cameras_in
 from ..session import State, session
 from ..thumbnails import thumbnails
@@ -95,6 +95,22 @@ def draw_expression(layout: bpy.types.UILayout, context: bpy.types.Context) -> N
         reset.region = region.name
         if body is not None:
             _draw_sliders(body, sliders, blocks)
+
+
+def draw_skin_detail(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """How strong the wrinkles are, whether they follow the sliders, and what they can be baked to."""
+    head = head_record.active_head(context)
+    column = layout.column(align=True)
+    for name, text in ((displacement.STRENGTH, "Strength"), (displacement.PHOTOGRAPH, "Photograph")):
+        if name in head:
+            column.prop(head, f'["{name}"]', text=text, slider=True)
+    if not displacement.follows_its_head(displacement.detail_of(head)):
+        text = "This is a copy: its wrinkles follow the sliders of the head that it was copied from."
+        paragraphs.draw(layout, text, paragraphs.width_of(context), "INFO")
+        layout.operator("lifemask.own_detail", text="Follow Its Own Sliders", icon="LINKED")
+    column = layout.column(align=True)
+    column.operator("lifemask.bake_detail_mesh", icon="MESH_GRID")
+    column.operator("lifemask.bake_normal_map", icon="NORMALS_FACE")
 
 
 def _draw_sliders(layout: bpy.types.UILayout, sliders: list[arkit_regions.Slider], blocks) -> None:
