@@ -45,6 +45,7 @@ DESCRIPTIONS = {
     "head.npz": "vertices, faces, UVs and shape keys as arrays",
     "head.json": "cameras, eye states, versions, licence",
     "albedo.png": "the skin texture",
+    "displacement": "fine relief of the skin at rest, in the photograph and in eight expressions",
     "overlay.png": "the photograph, the mesh over it, the head from two sides",
     "render.png": "a rendered picture",
 }

@@ -15,7 +15,7 @@ from pathlib import Path
 from .errors import Fix, LifemaskError, UsageError
 
 RESULT_MARK = "head.json"
-RESULT_FILES = ("head.*", "head_*", "albedo.png", "overlay.png", "render.png", "photo_*")
+RESULT_FILES = ("head.*", "head_*", "albedo.png", "displacement", "overlay.png", "render.png", "photo_*")
 NEARLY_NO_BYTES = 1_000_000
 
 

@@ -546,9 +546,9 @@ def collated_faces(items: Sequence[Item]) -> dict[str, Tensor]:
     """A batch of faces.
 
     Returns:
-        "texture" and "even", what a render is compared with, (B, 3, height, width) in [0, 1]; "trust" (B, height, width),
-        0 to 1; "posed" and "neutral" (B, V, 3) metres; "rotation" (B, 3, 3); "light" (B, 9, 3); "crop" (B, 3, 112, 112)
-        in [0, 1]; "place" (B, 112, 112, 2); "person" (B,).
+        "texture" and "even", what a render is compared with, (B, 3, height, width) in [0, 1]; "trust" (B, height,
+        width), 0 to 1; "posed" and "neutral" (B, V, 3) metres; "rotation" (B, 3, 3); "light" (B, 9, 3); "crop" (B, 3,
+        112, 112) in [0, 1]; "place" (B, 112, 112, 2); "person" (B,).
     """
     stacked = {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in items[0]}
     for name in ("texture", "even", "crop"):
