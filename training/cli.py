@@ -31,6 +31,10 @@ COMMANDS = {
     ("evaluate", "eye-motion"): ("training.evaluation.eye_motion", "the tables of Eye Motion"),
     ("evaluate", "spectral"): ("training.evaluation.spectral", "the tables of the spectral method"),
     ("evaluate", "deep-fusion"): ("training.evaluation.deep_fusion", "the tables and the speed of deep fusion"),
+    ("evaluate", "attribute-detail"): (
+        "training.evaluation.attribute_detail",
+        "the tables and the speed of skin detail",
+    ),
     ("evaluate", "multi-view"): ("training.evaluation.multi_view", "heads of three photographs against true scans"),
     ("evaluate", "eye-motion-faces"): (
         "training.evaluation.eye_motion_faces",

@@ -14,6 +14,7 @@ from training.data.parsing_pictures import coloured_by_class
 from training.data.sample import Sample
 
 SHEET_ASPECT = 1.6
+JPEG, QUALITIES = (".jpg", ".jpeg"), (95, 90, 85, 80, 75, 70, 60, 50)
 
 
 def tiles(album: SyntheticPeople, first: int, count: int, with_labels: bool, triples: bool) -> list[np.ndarray]:
@@ -50,8 +51,13 @@ def labelled(sample: Sample) -> list[np.ndarray]:
     return views
 
 
-def write(path: Path, shown: list[np.ndarray]) -> None:
+def write(path: Path, shown: list[np.ndarray], largest_bytes: int | None = None) -> None:
     """Puts equally large pictures into rows and writes them as the file's ending says.
+
+    Args:
+        path: of the file.
+        shown: (H, W, 3) uint8 sRGB each.
+        largest_bytes: of a JPEG file: the best quality that is not larger.
 
     Raises:
         UsageError: "output-not-writable".
@@ -63,7 +69,11 @@ def write(path: Path, shown: list[np.ndarray]) -> None:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        encoded = cv2.imencode(path.suffix or ".png", np.concatenate(rows)[..., ::-1])[1]
+        for quality in QUALITIES:
+            how = [cv2.IMWRITE_JPEG_QUALITY, quality]
+            encoded = cv2.imencode(path.suffix or ".png", np.concatenate(rows)[..., ::-1], how)[1]
+            if largest_bytes is None or path.suffix not in JPEG or len(encoded) <= largest_bytes:
+                break
         path.write_bytes(encoded.tobytes())
     except (OSError, cv2.error) as error:
         raise UsageError(

@@ -27,6 +27,12 @@ def check_complete(results: Results, method: str, names: Iterable[str]) -> None:
         )
 
 
+def mean_figures(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of every figure, over the rows that have it."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
+
+
 def spread(values: Sequence[float], digits: int = 3) -> str:
     """Mean and, in brackets, standard deviation of the seeds; the value alone of one."""
     mean = f"{np.mean(values):.{digits}f}"

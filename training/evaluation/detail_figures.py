@@ -2,19 +2,22 @@
 
 Angles are between normals, degrees, over the texels of the face that the picture shows. "coarse" is the face without
 detail, "refined" with that of the network. Heads are those that the pictures were made of, so that what is measured is
-the detail; `fitted_errors` measures with heads that are fitted to the pictures.
+the detail; `detail_fitted.py` measures with heads that are fitted to the pictures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from backend.detail_layout import DetailLayout
+from backend.errors import UsageError
+from backend.face_models.morphable_model import KeyOffsets
 from backend.face_models.open_head import OpenHead
 from backend.methods.attribute_detail import AttributeDetail
 from backend.rendering.displacement import displaced_normals
@@ -24,16 +27,21 @@ from training.data.generator import SyntheticPeople
 from training.data.person import Person
 from training.data.sample import Sample
 from training.data.unwrapped import unwrapped_sample
+from training.evaluation.ablation_tables import mean_figures
 
 if TYPE_CHECKING:
     from training.methods.attribute_detail import AttributeDetailTraining
 
 SEED = 8_000_003
 """Of the people; no training has it."""
-PEOPLE = 48
+PEOPLE = 32
 PICTURE_SIZE = 512
 SEEN, DETAILED = 0.5, 0.5
 """Trust and `DetailLayout.allowed` above which a texel counts."""
+LEAST_SHOWN = 0.1
+"""Share of the texels that must count, or a picture is left out."""
+LEAST_WRINKLED = 50
+"""Texels, or an expression is left out."""
 WRINKLED_MM = 0.05
 """A texel wrinkles in an expression if its relief changes by more than this against the face at rest."""
 
@@ -59,14 +67,17 @@ class KnownFaces:
     """Pictures of people that no training has seen.
 
     Args:
-        layout: to unwrap them in; its texture should be the generator's, 512.
+        layout: to unwrap them in; its texture should be as large as the generator's.
         count: of the pictures, each of another person.
         seed: of the people.
+        picture_size: pixels; see `training.data.generator` for how large textures are.
     """
 
-    def __init__(self, layout: DetailLayout, count: int = PEOPLE, seed: int = SEED) -> None:
+    def __init__(
+        self, layout: DetailLayout, count: int = PEOPLE, seed: int = SEED, picture_size: int = PICTURE_SIZE
+    ) -> None:
         self.layout, self.count = layout, count
-        self.people = SyntheticPeople(seed, PICTURE_SIZE, framing="aligned", dense=True, pictures_per_person=1)
+        self.people = SyntheticPeople(seed, picture_size, framing="aligned", dense=True, pictures_per_person=1)
         self.model: OpenHead = self.people.model
 
     def __iter__(self) -> Iterator[KnownFace]:
@@ -80,8 +91,7 @@ class KnownFaces:
     def relief(self, person: Person, weights: dict[str, float]) -> np.ndarray:
         """(height, width) float32 metres of a person's expression."""
         whole = person.wrinkles.displacement(weights)
-        scale = len(whole) / self.layout.size
-        if scale != 1:
+        if len(whole) != self.layout.size:
             raise ValueError(f"The relief of synthetic people has {len(whole)} texels, not {self.layout.size}.")
         return whole[self.layout.rows, self.layout.columns]
 
@@ -96,61 +106,87 @@ def held_out_figures(method: AttributeDetailTraining) -> dict[str, float]:
 
 
 def detail_figures(method: AttributeDetail, count: int = PEOPLE) -> dict[str, float]:
-    """Errors of normals, means over people.
+    """`MeasuredFace.seen` and, of all groups together, `MeasuredFace.unseen`: means over people, and "people"."""
+    rows = []
+    for measured in measured_faces(method, KnownFaces(method.layout, count)):
+        unseen = [errors for group in WRINKLE_GROUPS if (errors := measured.unseen(group))]
+        rows.append(measured.seen() | mean_figures(unseen))
+    return mean_figures(rows) | {"people": float(len(rows))}
 
-    Returns:
-        "coarse_degrees", "refined_degrees": of the expression in the picture. "depth_correlation": of the relief with
-        the true one. Of expressions that the picture does not show (`WRINKLE_GROUPS`, one at a time, where they wrinkle
-        the skin): "unseen_coarse_degrees", "unseen_copied_degrees" with the relief of the picture, "unseen_degrees"
-        with what the network says of that expression.
+
+def measured_faces(method: AttributeDetail, faces: KnownFaces) -> Iterator[MeasuredFace]:
+    """The faces of which the picture shows something.
+
+    Raises:
+        UsageError: there is none.
     """
-    faces = KnownFaces(method.layout, count)
-    rows: list[dict[str, float]] = []
+    found = 0
     for known in faces:
-        counted = _counted(method.layout, known.face)
-        if counted.mean() < 0.1:
-            continue
-        attributes = method.attributes(known.face)
-        own = method.displacement(attributes, [known.face.posed - known.face.neutral])[0]
-        surface = Surface(method.layout, known.face.posed)
-        truth = surface.normals(known.relief)
-        row = {
-            "coarse_degrees": angle(surface.coarse, truth)[counted].mean(),
-            "refined_degrees": angle(surface.normals(own), truth)[counted].mean(),
-            "depth_correlation": np.corrcoef(own[counted], known.relief[counted])[0, 1] if own[counted].any() else 0.0,
+        measured = MeasuredFace(method, faces, known)
+        if measured.counted.mean() >= LEAST_SHOWN:
+            found += 1
+            yield measured
+    if not found:
+        raise UsageError("too-few-people", "No picture shows enough of a face. Measure more people: --people.")
+
+
+class MeasuredFace:
+    """What a network makes of a known face, beside the truth.
+
+    Args:
+        method: with the network.
+        faces: the known faces.
+        known: one of them.
+
+    Attributes:
+        counted: (height, width) bool: what the picture shows of the part of the face that may have detail.
+    """
+
+    def __init__(self, method: AttributeDetail, faces: KnownFaces, known: KnownFace) -> None:
+        self._method, self._faces, self.known = method, faces, known
+        self.counted = (known.face.trust > SEEN) & (method.layout.allowed.numpy() > DETAILED)
+        self._attributes = method.attributes(known.face)
+        self._own = method.displacement(self._attributes, [known.face.posed - known.face.neutral])[0]
+
+    @cached_property
+    def _keys(self) -> KeyOffsets:
+        return self._faces.model.key_offsets(self.known.face.neutral)
+
+    def seen(self) -> dict[str, float]:
+        """Of the expression in the picture: "coarse_degrees", "refined_degrees", and "depth_correlation", of the relief
+        with the true one."""
+        counted, own, relief = self.counted, self._own, self.known.relief
+        surface = Surface(self._method.layout, self.known.face.posed)
+        truth = surface.normals(relief)
+        return {
+            "coarse_degrees": float(angle(surface.coarse, truth)[counted].mean()),
+            "refined_degrees": float(angle(surface.normals(own), truth)[counted].mean()),
+            "depth_correlation": float(np.corrcoef(own[counted], relief[counted])[0, 1]) if own.any() else 0.0,
         }
-        unseen = [unseen_errors(method, faces, known, attributes, own, counted, group) for group in WRINKLE_GROUPS]
-        unseen = [errors for errors in unseen if errors]
-        row |= {name: float(np.mean([errors[name] for errors in unseen])) for name in unseen[0]}
-        rows.append(row)
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} | {"people": float(len(rows))}
 
+    def unseen(self, group: str) -> dict[str, float]:
+        """Of an expression that the picture does not show, all keys of a group of `WRINKLE_GROUPS` at 1, where it
+        wrinkles the skin: "unseen_coarse_degrees", "unseen_copied_degrees" with the relief of the picture, and
+        "unseen_degrees" with what the network says of that expression; {} where it wrinkles next to nothing."""
+        faces, known, neutral = self._faces, self.known, self.known.face.neutral
+        weights = dict.fromkeys(WRINKLE_GROUPS[group].keys, 1.0)
+        relief, rest = faces.relief(known.person, weights), faces.relief(known.person, {})
+        wrinkled = self.counted & (np.abs(relief - rest) > WRINKLED_MM / 1000)
+        if wrinkled.sum() < LEAST_WRINKLED:
+            return {}
+        posed = self._keys.apply(neutral, weights)
+        said = self._method.displacement(self._attributes, [posed - neutral])[0]
+        surface = Surface(self._method.layout, posed)
+        truth = surface.normals(relief)
 
-def unseen_errors(
-    method: AttributeDetail,
-    faces: KnownFaces,
-    known: KnownFace,
-    attributes,
-    copied: np.ndarray,
-    counted: np.ndarray,
-    group: str,
-) -> dict[str, float]:
-    """The three "unseen" figures of one group of keys; {} where it wrinkles next to nothing."""
-    neutral = known.face.neutral
-    weights = dict.fromkeys(WRINKLE_GROUPS[group].keys, 1.0)
-    posed = faces.model.key_offsets(neutral).apply(neutral, weights)
-    relief, rest = faces.relief(known.person, weights), faces.relief(known.person, {})
-    wrinkled = counted & (np.abs(relief - rest) > WRINKLED_MM / 1000)
-    if wrinkled.sum() < 50:
-        return {}
-    surface = Surface(method.layout, posed)
-    truth = surface.normals(relief)
-    said = method.displacement(attributes, [posed - neutral])[0]
-    return {
-        "unseen_coarse_degrees": float(angle(surface.coarse, truth)[wrinkled].mean()),
-        "unseen_copied_degrees": float(angle(surface.normals(copied), truth)[wrinkled].mean()),
-        "unseen_degrees": float(angle(surface.normals(said), truth)[wrinkled].mean()),
-    }
+        def error(normals: np.ndarray) -> float:
+            return float(angle(normals, truth)[wrinkled].mean())
+
+        return {
+            "unseen_coarse_degrees": error(surface.coarse),
+            "unseen_copied_degrees": error(surface.normals(self._own)),
+            "unseen_degrees": error(surface.normals(said)),
+        }
 
 
 class Surface:
@@ -178,8 +214,3 @@ class Surface:
 def angle(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Degrees between unit vectors (..., 3)."""
     return np.degrees(np.arccos(np.clip((first * second).sum(axis=-1), -1.0, 1.0)))
-
-
-def _counted(layout: DetailLayout, face: UnwrappedFace) -> np.ndarray:
-    """(height, width) bool: what a picture shows of the part of the face that may have detail."""
-    return (face.trust > SEEN) & (layout.allowed.numpy() > DETAILED)

@@ -9,11 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 
-import numpy as np
-
 from training.ablate import read_results
 from training.evaluation import method_shapes
-from training.evaluation.ablation_tables import check_complete
+from training.evaluation.ablation_tables import check_complete, mean_figures
 
 METHOD = "eye-motion"
 LDL_ROWS = {"none": "without", "mouth": "+ mouth", "eyes-and-mouth": "+ eyes, + mouth"}
@@ -52,11 +50,6 @@ def ldl_table(options: argparse.Namespace) -> str:
     )
     _write(options, figures)
     return "\n".join(lines)
-
-
-def mean_figures(runs: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of every figure over runs that differ in their seed."""
-    return {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
 
 
 def shape_table(options: argparse.Namespace) -> str:
