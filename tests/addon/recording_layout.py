@@ -115,7 +115,11 @@ class RecordingLayout:
 
     def prop(self, data, name, text=None, icon="NONE", slider=False, toggle=-1, expand=False, emboss=True, **_options):
         _check_icon(icon)
-        label = _property(data, name).name
+        if name.startswith('["'):
+            label = name[2:-2]
+            data[label]  # KeyError where the object has no such custom property
+        else:
+            label = _property(data, name).name
         self.record.properties.append(f"{data.bl_rna.identifier}.{name}")
         self._text(label if text is None else text)
 
