@@ -411,7 +411,7 @@ def test_both_pictures_of_a_pair_have_the_attributes_of_the_first(method, layout
 def test_without_a_constant_a_face_at_rest_has_no_detail():
     torch.manual_seed(0)
     seen = {"texture": torch.rand(1, 3, 16, 24)}
-    expression = 0.1 * torch.randn(1, 1, 3, 16, 24)
+    expression = 0.01 * torch.randn(1, 1, 3, 16, 24)
     for head in ("filters", "filters-times-embedding"):
         for constant in (False, True):
             network = AttributeDetailNetwork(
@@ -422,7 +422,7 @@ def test_without_a_constant_a_face_at_rest_has_no_detail():
                 rest, once, twice = (network.displacement(attributes, by * expression) for by in (0.0, 1.0, 2.0))
             assert bool(rest.any()) == constant
             assert (once - rest).abs().max() > 1e-7
-            assert torch.allclose(twice - rest, 2 * (once - rest), rtol=1e-2, atol=1e-8)
+            assert (twice - 2 * once + rest).abs().max() < 0.02 * (once - rest).abs().max()
 
 
 def test_losses_of_all_kinds_are_made_and_a_step_that_sees_a_part_has_no_perceptual_one(layout, model):

@@ -168,7 +168,8 @@ def head_of(model, known) -> FittedHead:
 
 def test_in_the_picture_only_the_true_detail_of_the_true_head_is_nearly_right(faces, known, model, fitted):
     errors = detail_fitted.fitted_errors(Oracle(faces, known), model, known)
-    assert errors["refined_degrees"] == errors["perfect_degrees"] == errors["true_head_degrees"]
+    assert errors["refined_degrees"] == errors["true_head_degrees"]
+    assert errors["perfect_degrees"] == pytest.approx(errors["true_head_degrees"], abs=1e-3)
     assert errors["true_head_degrees"] < 0.6 * errors["coarse_degrees"]
     silent = detail_fitted.fitted_errors(Silent(faces, known), model, known)
     assert silent["refined_degrees"] == pytest.approx(silent["coarse_degrees"], abs=0.02)

@@ -28,7 +28,7 @@ from backend.wrinkle_groups import WRINKLE_GROUPS
 from training.data import sheet
 from training.data.unwrapped import SeenTexels, seen_texels, unwrapped_photograph
 from training.evaluation.detail_figures import DETAILED, Surface
-from training.evaluation.detail_fitted import at_pixels
+from training.evaluation.detail_fitted import at_pixels, unit
 
 TILE, SUPERSAMPLING = 360, 2
 MAP_SIZE = 1024
@@ -123,8 +123,7 @@ class RelitHead:
             surface = Surface(self._layout, self._posed)
             window = relief[self._layout.rows, self._layout.columns]
             normals = normals + at_pixels(self.seen, surface.normals(window) - surface.coarse)
-        normals = normals @ self._rotation.T
-        normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
+        normals = unit(normals @ self._rotation.T)
         light = np.full(self.hit.shape, AMBIENT)
         for direction, strength in ((LAMP, LAMP_STRENGTH), (FILL, FILL_STRENGTH)):
             light += strength * np.maximum(normals @ (direction / np.linalg.norm(direction)), 0.0)
