@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from backend.detail_layout import DetailLayout, unwrapped
 from backend.rendering.camera import Camera
@@ -14,6 +15,10 @@ from backend.rendering.camera import Camera
 VIEWER_AXES = np.diag([1.0, -1.0, -1.0])
 """From the camera's axes (x right, y down, z forward) to the viewer's (x right, y up, z out of the picture)."""
 CONTRAST = 2.0
+FINE_CONTRAST, LARGEST_FINE = 15.0, 3.0
+"""Wrinkles change the brightness by some hundredths."""
+FINE_MM = 6.0
+"""Side of the square whose mean brightness is taken from that of a texel."""
 LEAST_TRUSTED = 1e-3
 
 
@@ -91,8 +96,16 @@ def seen_by_network(
     total = weight.sum(dim=(2, 3), keepdim=True).clamp(min=LEAST_TRUSTED * layout.height * layout.width)
     mean = (texture * weight).sum(dim=(2, 3), keepdim=True) / total
     viewed = torch.einsum("bij,bhwj->bihw", rotation, normals)
+    side = 2 * round(FINE_MM / layout.millimetres_per_texel / 2) + 1
+    brightness = texture.mean(dim=1, keepdim=True)
+
+    def around(values: Tensor) -> Tensor:
+        return functional.avg_pool2d(values, side, stride=1, padding=side // 2)
+
+    fine = brightness - around(brightness * weight) / around(weight).clamp(min=LEAST_TRUSTED)
     return {
         "texture": CONTRAST * (texture - mean) * weight,
+        "fine": (FINE_CONTRAST * fine).clamp(-LARGEST_FINE, LARGEST_FINE) * weight,
         "trust": weight,
         "normals": viewed,
         "expression": expression,

@@ -20,14 +20,16 @@ from backend.networks.pix2pix import ResNetGenerator, UNetGenerator
 
 Generator = Literal["unet", "resnet"]
 Head = Literal["filters", "filters-times-embedding"]
-SEEN = {"texture": 3, "trust": 1, "normals": 3, "expression": 3}
-"""What a generator can be shown, and in how many channels: the unwrapped photograph from -1 to 1, how far it is to be
-trusted, normals in viewer axes (x right, y up, z out of the picture), the expression map of the photograph."""
+SEEN = {"texture": 3, "fine": 1, "trust": 1, "normals": 3, "expression": 3}
+"""What a generator can be shown, and in how many channels: the unwrapped photograph from -1 to 1, its fine brightness
+alone, how far it is to be trusted, normals in viewer axes (x right, y up, z out of the picture), the expression map of
+the photograph."""
 MILLIMETRE = 1e-3
 LARGEST_ALBEDO = 0.7
 """Logarithm: half or twice as bright as the skin around it."""
-FIRST_GAIN = 0.3
-"""Of the filters: an untrained network makes next to no detail."""
+FIRST_SHARE = 0.5
+"""By which the generator's last layer starts smaller than in pix2pix: an untrained network makes little detail, while
+its filters have their full size. Were both small, neither would tell the other how to grow."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class AttributeDetailNetwork(nn.Module):
         albedo: whether the embedding has one more channel, which answers fine brightness of the skin's own colour. It
             serves training: freckles, stubble and moles are the same in every light and every expression and need not
             be explained by relief (HRN "de-retouches" its albedo for the same reason). Not in the poster.
+        weighs_fine: whether the second half of the embedding are weights, about 1, of the photograph's fine brightness
+            instead of answers of their own. What is dark is mostly deep: it need not be found out from nothing.
         largest_mm: bound of the displacement, millimetres; 10 in DECA.
     """
 
@@ -91,7 +95,8 @@ class AttributeDetailNetwork(nn.Module):
         kernel: int = 3,
         head: Head = "filters-times-embedding",
         constant: bool = True,
-        albedo: bool = True,
+        albedo: bool = False,
+        weighs_fine: bool = True,
         largest_mm: float = 3.0,
     ):
         super().__init__()
@@ -107,15 +112,22 @@ class AttributeDetailNetwork(nn.Module):
             "head": head,
             "constant": constant,
             "albedo": albedo,
+            "weighs_fine": weighs_fine,
             "largest_mm": largest_mm,
         }
+        if weighs_fine and "fine" not in sees:
+            raise ValueError("A network that weighs the fine brightness must be shown it.")
         channels = sum(SEEN[name] for name in sees)
         if generator == "unet":
             self.generator: nn.Module = UNetGenerator(channels, embedding + albedo, levels, width, norm)
         else:
             self.generator = ResNetGenerator(channels, embedding + albedo, levels, width)
+        last = self.generator.up[0] if generator == "unet" else self.generator.layers[-2]
+        with torch.no_grad():
+            for parameter in last.parameters():
+                parameter.mul_(FIRST_SHARE)
         answers = embedding if head == "filters-times-embedding" else 1
-        self.filters = DynamicRegionConvolution(embedding, 3 + constant, answers, regions, kernel, gain=FIRST_GAIN)
+        self.filters = DynamicRegionConvolution(embedding, 3 + constant, answers, regions, kernel)
 
     @property
     def multiple(self) -> int:
@@ -130,6 +142,11 @@ class AttributeDetailNetwork(nn.Module):
         """
         answer = self.generator(torch.cat([seen[name] for name in self.settings["sees"]], dim=1))
         embedding, albedo = answer, None
+        if self.settings["weighs_fine"]:
+            half = self.settings["embedding"] // 2
+            fine = (1 + answer[:, half : 2 * half]) * seen["fine"]
+            answer = torch.cat([answer[:, :half], fine, answer[:, 2 * half :]], dim=1)
+            embedding = answer
         if self.settings["albedo"]:
             embedding, albedo = answer[:, :-1], LARGEST_ALBEDO * answer[:, -1]
         return FacialAttributes(embedding, self.filters.regions_and_filters(embedding), albedo)

@@ -43,6 +43,8 @@ from training.settings import LossWeights, NetworkSettings, RunSettings, Section
 FACES_SHOWN = 4
 SHADED_LIGHT = (0.35, 0.5, 0.8)
 """Towards the lamp of the pictures that show the relief alone, model axes."""
+OF_WHOLE = ("perceptual", "adversarial", "discriminator")
+"""Losses that look at whole faces only, and so not in every step: other networks judge there, which takes its time."""
 OUTSIDE = 1.5
 """Places beyond this show nothing of the window."""
 FIRST_MOMENT = 0.5
@@ -56,7 +58,7 @@ class AttributeDetailNetworkSettings(NetworkSettings):
         identity_embedding: weights of the network of the perceptual loss, see `backend.embedding_files`.
     """
 
-    sees: tuple[Literal["texture", "trust", "normals", "expression"], ...] = tuple(SEEN)
+    sees: tuple[Literal["texture", "fine", "trust", "normals", "expression"], ...] = tuple(SEEN)
     generator: Generator = "unet"
     width: int = Field(64, ge=4)
     levels: int = Field(6, ge=1)
@@ -66,7 +68,8 @@ class AttributeDetailNetworkSettings(NetworkSettings):
     kernel: int = Field(3, ge=1)
     head: Head = "filters-times-embedding"
     constant: bool = True
-    albedo: bool = True
+    albedo: bool = False
+    weighs_fine: bool = True
     largest_mm: float = Field(3.0, gt=0)
     discriminator_width: int = Field(64, ge=4)
     identity_embedding: str = SHIPPED
@@ -116,7 +119,7 @@ class DetailRenderingSettings(Section):
             alike.
         part: of the window's sides that a step looks at, once the network has seen all of it: skin looks much the same
             in all of its parts, and what is lit and judged costs by the texel.
-        whole_every: steps between two that look at the whole window. Only these have a perceptual loss.
+        whole_every: steps between two that look at the whole window. Only these have the losses `OF_WHOLE`.
     """
 
     albedo_mm: float = Field(8.0, gt=0)
@@ -240,7 +243,7 @@ class AttributeDetailTraining(TrainingMethod):
             "roughness": lambda: roughness(displacement, trust),
         }
         whole = mask.shape == batch["mask"].shape
-        return {name: term() for name, term in terms.items() if self.wants(name) and (whole or name != "perceptual")}
+        return {name: term() for name, term in terms.items() if self.wants(name) and (whole or name not in OF_WHOLE)}
 
     def regularisation_share(self) -> float:
         """What is left of the detail regularisation's coefficient at this step."""
