@@ -12,7 +12,7 @@ from backend.errors import UsageError
 from backend.face_models import load_face_model
 from backend.face_parsing import PARSING_CLASSES
 from backend.methods.attribute_detail import AttributeDetail
-from backend.methods.attribute_detail_network import AttributeDetailNetwork
+from backend.methods.attribute_detail_network import SEEN, AttributeDetailNetwork
 from backend.rendering.camera import Camera
 from backend.rendering.displacement import displaced_normals
 from backend.rendering.shading import HarmonicLight, linear_to_srgb
@@ -410,13 +410,12 @@ def test_both_pictures_of_a_pair_have_the_attributes_of_the_first(method, layout
 
 def test_without_a_constant_a_face_at_rest_has_no_detail():
     torch.manual_seed(0)
-    seen = {"texture": torch.rand(1, 3, 16, 24)}
+    seen = {name: torch.rand(1, channels, 16, 24) for name, channels in SEEN.items()}
     expression = 0.01 * torch.randn(1, 1, 3, 16, 24)
     for head in ("filters", "filters-times-embedding"):
         for constant in (False, True):
-            network = AttributeDetailNetwork(
-                ["texture"], width=4, levels=2, embedding=4, regions=3, head=head, constant=constant
-            ).eval()
+            network = AttributeDetailNetwork(width=4, levels=2, embedding=4, regions=3, head=head, constant=constant)
+            network.eval()
             with torch.no_grad():
                 attributes = network.attributes(seen)
                 rest, once, twice = (network.displacement(attributes, by * expression) for by in (0.0, 1.0, 2.0))
@@ -425,7 +424,7 @@ def test_without_a_constant_a_face_at_rest_has_no_detail():
             assert (twice - 2 * once + rest).abs().max() < 0.02 * (once - rest).abs().max()
 
 
-def test_losses_of_all_kinds_are_made_and_a_step_that_sees_a_part_has_no_perceptual_one(layout, model):
+def test_losses_of_all_kinds_are_made_but_none_that_recognises_people_of_a_part(layout, model):
     torch.manual_seed(0)
     chosen = settings(losses__perceptual=0.02, rendering__part=0.5, rendering__whole_every=2)
     method = AttributeDetailTraining(chosen).train()
@@ -437,7 +436,8 @@ def test_losses_of_all_kinds_are_made_and_a_step_that_sees_a_part_has_no_percept
     prepared["part"] = slice(8, 32), slice(4, 32)
     outputs = method.outputs(prepared)
     assert outputs["displacement"].shape == (2, 24, 28)
-    assert set(whole) - set(method.losses(prepared, outputs)) == {"perceptual"}
+    of_part = set(method.losses(prepared, outputs))
+    assert "perceptual" not in of_part and {"pixel", "swapped", "detail_regularisation"} <= of_part < set(whole)
 
 
 def test_detail_is_learnt_from_what_light_shows(layout, model):

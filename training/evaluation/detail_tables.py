@@ -81,8 +81,8 @@ def normals_words(true: Sequence[dict[str, float]], fitted: Sequence[dict[str, f
     row["perfect_lower_percent"] = lower_percent(row["coarse_degrees"], row["perfect_degrees"])
     lines += [
         f"Fitted heads with the true detail: {row['perfect_degrees']:.2f}, {row['perfect_lower_percent']:.1f} % lower, "
-        f"the most that detail can do; the rest is the coarse shape's. True heads with the true detail, in the same pixels: "
-        f"{row['true_head_degrees']:.2f}.",
+        "the most that detail can do; the rest is the coarse shape's. True heads with the true detail, in the same "
+        f"pixels: {row['true_head_degrees']:.2f}.",
         "Degrees; synthetic people whom no training has seen, pictures of 512 pixels. True heads: over the texels of "
         "the face that the picture shows. Fitted heads: over the pixels of skin and nose that are trusted; the fit "
         "knows the picture and its focal length.",
