@@ -112,6 +112,11 @@ class LIFEMASK_PG_scene(bpy.types.PropertyGroup):
         description="Take the skin from the photographs. Off: the plain skin of the face model, which is quicker",
         default=True,
     )
+    use_detail: bpy.props.BoolProperty(
+        name="Skin Detail",
+        description="Make the fine relief of the skin, which wrinkles as the sliders move, of the open head. Off: quicker",
+        default=True,
+    )
     focal_length: bpy.props.FloatProperty(
         name="Focal Length",
         description="Of the lens, for 35 mm film. 0 takes what the photographs say, or estimates it",

@@ -98,6 +98,7 @@ class LIFEMASK_OT_batch(bpy.types.Operator, ImportHelper):
         row = column.row()
         row.active = settings.use_texture
         row.prop(settings, "texture_size")
+        column.prop(settings, "use_detail")
         column.prop(settings, "face_model")
         column.prop(settings, "method")
 

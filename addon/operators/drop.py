@@ -62,6 +62,7 @@ class LIFEMASK_OT_drop_photographs(bpy.types.Operator, ImportHelper):
         sub = column.column()
         sub.active = settings.use_texture
         sub.prop(settings, "texture_size")
+        column.prop(settings, "use_detail")
         column.prop(settings, "focal_length")
         column.prop(settings, "face_model")
         column = layout.column()

@@ -69,6 +69,7 @@ def options_of(scene: bpy.types.Scene) -> Mapping[str, object]:
     options: dict[str, object] = {
         "texture_size": int(settings.texture_size),
         "texture": settings.use_texture,
+        "detail": settings.use_detail,
         "face_model": settings.face_model_name,
         "method": settings.method,
     }

@@ -103,6 +103,7 @@ def _draw_options(layout: bpy.types.UILayout, settings) -> None:
     size = column.row()
     size.active = settings.use_texture
     size.prop(settings, "texture_size", text="Texture Size")
+    column.prop(settings, "use_detail")
     column.prop(settings, "face_model")
 
 

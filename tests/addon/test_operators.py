@@ -63,6 +63,7 @@ def test_a_script_makes_a_head_that_needs_no_file_but_its_own(measure, made_up_h
     assert record["warnings"] == ["A sentence."] and record["options"] == {
         "texture_size": 2048,
         "texture": True,
+        "detail": True,
         "face_model": "open_head",
         "method": "eye-motion",
     }
@@ -189,7 +190,7 @@ def test_a_batch_is_asked_for_as_the_backend_takes_it(measure):
         "overwrite": False,
         "jobs": 2,
         "options": {
-            "texture_size": 1024, "texture": True, "face_model": "open_head", "method": "eye-motion",
+            "texture_size": 1024, "texture": True, "detail": True, "face_model": "open_head", "method": "eye-motion",
             "formats": ["fbx", "glb"], "blender": "",
             "export_options": {"preset": "unreal", "keys": "used", "parts": "joined", "texture_size": 512},
         },

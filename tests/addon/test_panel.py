@@ -76,7 +76,7 @@ def test_photographs_come_with_a_button_that_creates_the_head_and_the_options(dr
     face = drawn["ready"]
     assert button(face, "lifemask.reconstruct")["text"] == "Create Head"
     assert face["lists"] == ["LIFEMASK_UL_photographs"]
-    for name in ("use_texture", "texture_size", "focal_length", "face_model", "method"):
+    for name in ("use_texture", "texture_size", "use_detail", "focal_length", "face_model", "method"):
         assert f"LIFEMASK_PG_scene.{name}" in face["properties"]
     assert "CC0" in words(face)
     assert "lifemask.pick_face" not in buttons(face)
