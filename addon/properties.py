@@ -114,7 +114,7 @@ class LIFEMASK_PG_scene(bpy.types.PropertyGroup):
     )
     use_detail: bpy.props.BoolProperty(
         name="Skin Detail",
-        description="Make the fine relief of the skin, which wrinkles as the sliders move, of the open head. Off: quicker",
+        description="Make fine relief of the skin that wrinkles as the sliders move (open head only). Off: quicker",
         default=True,
     )
     focal_length: bpy.props.FloatProperty(

@@ -149,9 +149,9 @@ class AttributeDetailTraining(TrainingMethod):
     name = "attribute-detail"
     Settings = AttributeDetailSettings
     learns_from = (
-        "Pictures of synthetic people of this project (docs/synthetic-people.md), made from CC0 data, without their "
-        "wrinkles' known shape, and 136 photographs of the Face Research Lab London and Young Adult White Faces "
-        "(Canada) sets, DeBruine & Jones, CC-BY 4.0."
+        "Pictures of synthetic people of this project (docs/synthetic-people.md), made from CC0 data, and of the "
+        "same people in the same light with skin of one colour; the known shape of their wrinkles is not used. No "
+        "photographs."
     )
 
     def __init__(self, settings: AttributeDetailSettings):
