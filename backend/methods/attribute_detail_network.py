@@ -80,6 +80,8 @@ class AttributeDetailNetwork(nn.Module):
             be explained by relief (HRN "de-retouches" its albedo for the same reason). Not in the poster.
         weighs_fine: whether the second half of the embedding are weights, about 1, of the photograph's fine brightness
             instead of answers of their own. What is dark is mostly deep: it need not be found out from nothing.
+        gate: HRN's way to begin with little detail: a trained factor on all of it that starts here, in HRN at 0.01;
+            None has no such factor.
         largest_mm: bound of the displacement, millimetres; 10 in DECA.
     """
 
@@ -97,6 +99,7 @@ class AttributeDetailNetwork(nn.Module):
         constant: bool = True,
         albedo: bool = False,
         weighs_fine: bool = True,
+        gate: float | None = None,
         largest_mm: float = 3.0,
     ):
         super().__init__()
@@ -113,6 +116,7 @@ class AttributeDetailNetwork(nn.Module):
             "constant": constant,
             "albedo": albedo,
             "weighs_fine": weighs_fine,
+            "gate": gate,
             "largest_mm": largest_mm,
         }
         if weighs_fine and "fine" not in sees:
@@ -126,6 +130,7 @@ class AttributeDetailNetwork(nn.Module):
         with torch.no_grad():
             for parameter in last.parameters():
                 parameter.mul_(FIRST_SHARE)
+        self.gate = None if gate is None else nn.Parameter(torch.tensor(float(gate)))
         answers = embedding if head == "filters-times-embedding" else 1
         self.filters = DynamicRegionConvolution(embedding, 3 + constant, answers, regions, kernel)
 
@@ -168,6 +173,8 @@ class AttributeDetailNetwork(nn.Module):
             millimetres = answers.squeeze(2)
         else:
             millimetres = (answers * attributes.embedding.unsqueeze(1)).mean(dim=2)
+        if self.gate is not None:
+            millimetres = self.gate * millimetres
         largest = self.settings["largest_mm"]
         return largest * MILLIMETRE * torch.tanh(millimetres / largest)
 

@@ -69,7 +69,8 @@ def test_displacement_stays_within_its_bound():
 
 
 def test_the_filters_alone_make_the_displacement_of_the_poster():
-    network = AttributeDetailNetwork(**SMALL, head="filters", constant=False, albedo=False, sees=("texture",)).eval()
+    as_published = {"head": "filters", "constant": False, "weighs_fine": False, "sees": ("texture",)}
+    network = AttributeDetailNetwork(**SMALL, **as_published).eval()
     attributes = network.attributes(seen())
     expression = torch.randn(1, 1, 3, 16, 24)
     filters, mask = attributes.regions.filters, attributes.regions.mask
@@ -79,6 +80,18 @@ def test_the_filters_alone_make_the_displacement_of_the_poster():
     wanted = (filters[0, region, 0] * padded[:, row : row + 3, column : column + 3]).sum()
     found = network.displacement(attributes, expression)[0, 0, row, column] * 1000
     assert torch.allclose(found, 3 * torch.tanh(wanted / 3), atol=1e-6) and attributes.albedo is None
+
+
+def test_a_gate_lets_detail_in_as_far_as_it_has_learnt_to():
+    torch.manual_seed(3)
+    open_network = AttributeDetailNetwork(**SMALL, largest_mm=1e4).eval()
+    gated = AttributeDetailNetwork(**SMALL, largest_mm=1e4, gate=0.01).eval()
+    gated.load_state_dict({**open_network.state_dict(), "gate": torch.tensor(0.01)})
+    expression = torch.randn(1, 1, 3, 16, 24)
+    found, wanted = (one.displacement(one.attributes(seen()), expression) for one in (gated, open_network))
+    assert torch.allclose(found, 0.01 * wanted, atol=1e-10) and found.any()
+    found.square().sum().backward()
+    assert gated.gate.grad != 0
 
 
 def test_skin_tone_and_exposure_are_taken_out_of_what_the_network_sees(layout):
@@ -143,7 +156,9 @@ def test_weights_come_back_as_the_network_they_were_of(method, model, tmp_path):
     person = face(model, method.layout)
     wanted = method.displacement(method.attributes(person), [person.posed * 0])
     found = loaded.displacement(loaded.attributes(person), [person.posed * 0])
-    assert np.allclose(found, wanted, atol=1e-5) and loaded.weights == {"attribute-detail": "detail"}
+    # parameters are stored in half precision
+    assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
+    assert loaded.weights == {"attribute-detail": "detail"}
 
 
 def test_weights_that_do_not_say_their_network_are_refused(method, model, tmp_path):

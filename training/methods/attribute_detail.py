@@ -70,6 +70,7 @@ class AttributeDetailNetworkSettings(NetworkSettings):
     constant: bool = True
     albedo: bool = False
     weighs_fine: bool = True
+    gate: float | None = None
     largest_mm: float = Field(3.0, gt=0)
     discriminator_width: int = Field(64, ge=4)
     identity_embedding: str = SHIPPED
