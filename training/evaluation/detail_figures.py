@@ -91,8 +91,10 @@ class KnownFaces:
     def relief(self, person: Person, weights: dict[str, float]) -> np.ndarray:
         """(height, width) float32 metres of a person's expression."""
         whole = person.wrinkles.displacement(weights)
-        if len(whole) != self.layout.size:
-            raise ValueError(f"The relief of synthetic people has {len(whole)} texels, not {self.layout.size}.")
+        finer = len(whole) // self.layout.size
+        if finer * self.layout.size != len(whole):
+            raise ValueError(f"The relief of synthetic people has {len(whole)} texels, no multiple of {self.layout.size}.")
+        whole = whole.reshape(self.layout.size, finer, self.layout.size, finer).mean(axis=(1, 3))
         return whole[self.layout.rows, self.layout.columns]
 
 
