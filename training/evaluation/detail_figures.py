@@ -93,7 +93,7 @@ class KnownFaces:
         whole = person.wrinkles.displacement(weights)
         finer = len(whole) // self.layout.size
         if finer * self.layout.size != len(whole):
-            raise ValueError(f"The relief of synthetic people has {len(whole)} texels, no multiple of {self.layout.size}.")
+            raise ValueError(f"The relief of synthetic people has {len(whole)} texels; {self.layout.size} do not fit.")
         whole = whole.reshape(self.layout.size, finer, self.layout.size, finer).mean(axis=(1, 3))
         return whole[self.layout.rows, self.layout.columns]
 
