@@ -261,7 +261,7 @@ def updated(addon, arguments: dict) -> dict:
 
 
 def rendered(addon, arguments: dict) -> dict:
-    """The head in Cycles without and with its wrinkles."""
+    """The head in Cycles without detail, with that of its neutral, and with wrinkles on either side."""
     import bpy
 
     (head,) = shared.built(addon, arguments["result"])
@@ -273,13 +273,21 @@ def rendered(addon, arguments: dict) -> dict:
     portrait._add_camera(scene, low, high)
     facts = {}
     portrait._set_up_cycles(scene, 48, 4)
-    for strength in (0.0, 1.0):
+    for name, strength, values in (
+        ("flat", 0.0, {}),
+        ("neutral", 1.0, {}),
+        ("left", 1.0, {"browOuterUpLeft": 1.0}),
+        ("right", 1.0, {"browOuterUpRight": 1.0}),
+    ):
+        set_keys(head, **values)
+        for block in head.data.shape_keys.key_blocks[1:]:  # the wrinkles alone
+            block.points.foreach_set("co", shared.coordinates(head.data.vertices).ravel())
         head[module.STRENGTH] = strength
         head.update_tag()
         scene.render.filepath = str(Path(arguments["folder"]) / "picture.png")
         bpy.ops.render.render(write_still=True)
         image = bpy.data.images.load(scene.render.filepath)
-        facts[f"strength {strength}"] = pixels_of(image)
+        facts[f"rendered {name}"] = pixels_of(image)
         bpy.data.images.remove(image)
     return facts
 

@@ -326,6 +326,13 @@ def test_an_update_replaces_maps_and_groups_and_keeps_the_strength(living):
 
 
 @pytest.mark.blender
-def test_cycles_shows_the_wrinkles_and_strength_0_hides_them(living):
-    flat, wrinkled = (living[f"strength {strength}"].mean(axis=-1) for strength in ("0.0", "1.0"))
-    assert np.abs(wrinkled - flat).max() > 0.02
+def test_cycles_shows_detail_and_wrinkles_on_the_side_whose_key_is_raised(living):
+    flat, neutral, left, right = (
+        living[f"rendered {name}"].mean(axis=-1) for name in ("flat", "neutral", "left", "right")
+    )
+    assert np.abs(neutral - flat).max() > 0.02
+    column = np.arange(flat.shape[1])
+    middle = [(np.abs(picture - neutral) * column).sum() / np.abs(picture - neutral).sum() for picture in (left, right)]
+    # On the made-up ball u > 0.5, the subject's left half of every map, lies at -X: on the left of the picture.
+    assert np.abs(left - neutral).max() > 0.02 < np.abs(right - neutral).max()
+    assert middle[1] - middle[0] > 0.08 * flat.shape[1]
