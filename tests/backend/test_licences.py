@@ -265,11 +265,19 @@ def test_a_result_names_every_licence_that_it_stands_under(tmp_path):
         "face model Open Head",
         "weights eye-motion-open-small",
         "weights eye-state-open-small",
+        "weights attribute-detail-open-small",
+        "weights face-parsing-open-small",
         "detector MediaPipe",
     ]
-    assert [entry["name"] for entry in told] == ["CC0-1.0", "free for any use", "free for any use", "Apache-2.0"]
+    assert [entry["name"] for entry in told] == ["CC0-1.0", *4 * ["free for any use"], "Apache-2.0"]
     assert all(entry["commercial"] is True and entry["sentence"].endswith(".") for entry in told)
     assert not any("sold" in warning for warning in report.warnings)
+
+
+def test_without_detail_its_weights_have_no_part_in_the_head():
+    named = [credit.what for credit in licences.of_options(ReconstructOptions(detail=False))]
+    assert not any("attribute-detail" in what for what in named)
+    assert any("attribute-detail" in credit.what for credit in licences.of_options(ReconstructOptions()))
 
 
 def test_a_result_that_may_not_be_sold_says_so_in_its_warnings_and_beside_its_files(tmp_path, monkeypatch):

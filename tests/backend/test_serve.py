@@ -301,7 +301,7 @@ def test_when_the_gpu_memory_is_not_enough_the_processor_does_it_and_says_so(tmp
 
     monkeypatch.setattr(pipeline, "choose_device", lambda wanted: "cuda")
     monkeypatch.setattr(pipeline, "draw_overlay", draw)
-    options = ReconstructOptions(texture_size=128, method="fit")  # which puts no network on the card
+    options = ReconstructOptions(texture_size=128, method="fit", detail=False)  # which puts no network on the card
     report = pipeline.reconstruct([DEMO_PHOTOGRAPH], tmp_path / "out", options)
     assert drawn_on == ["cuda", "cpu"] and report.device == "cpu"
     assert devices.GPU_TOO_SMALL in report.warnings
