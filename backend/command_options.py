@@ -69,20 +69,12 @@ def head_options(chosen: argparse.Namespace) -> ReconstructOptions:
         formats.append(PRESET_FORMATS[chosen.preset])
     if chosen.focal_length is not None and not 5.0 <= chosen.focal_length <= 2000.0:
         raise UsageError("bad-focal-length", "--focal-length is in mm as for 35 mm film, from 5 to 2000.")
-    within = SMALLEST_TEXTURE_SIZE <= chosen.texture_size <= LARGEST_TEXTURE_SIZE
-    if not within or chosen.texture_size % SMALLEST_TEXTURE_SIZE:
-        raise UsageError(
-            "bad-texture-size",
-            f"--texture-size is a multiple of {SMALLEST_TEXTURE_SIZE} from {SMALLEST_TEXTURE_SIZE} to "
-            f"{LARGEST_TEXTURE_SIZE} pixels: 1024, 2048 or 4096, say.",
-        )
-    within = SMALLEST_DETAIL_SIZE <= chosen.detail_size <= LARGEST_DETAIL_SIZE
-    if not within or chosen.detail_size % SMALLEST_DETAIL_SIZE:
-        raise UsageError(
-            "bad-detail-size",
-            f"--detail-size is a multiple of {SMALLEST_DETAIL_SIZE} from {SMALLEST_DETAIL_SIZE} to "
-            f"{LARGEST_DETAIL_SIZE} texels: 512, 1024 or 2048, say.",
-        )
+    _check_side(
+        "texture", chosen.texture_size, SMALLEST_TEXTURE_SIZE, LARGEST_TEXTURE_SIZE, "pixels: 1024, 2048 or 4096, say."
+    )
+    _check_side(
+        "detail", chosen.detail_size, SMALLEST_DETAIL_SIZE, LARGEST_DETAIL_SIZE, "texels: 512, 1024 or 2048, say."
+    )
     if chosen.blender is not None and not os.path.isfile(chosen.blender):
         raise UsageError("no-blender-there", f"There is no program {chosen.blender} for --blender.")
     check_face_model(chosen.face_model)
@@ -102,6 +94,14 @@ def head_options(chosen: argparse.Namespace) -> ReconstructOptions:
     )
     licences.check_sale(licences.of_options(options), options.for_sale)
     return options
+
+
+def _check_side(what: str, size: int, smallest: int, largest: int, words: str) -> None:
+    """Raises UsageError where no picture can have sides of this size; `words` are the unit and examples."""
+    if not smallest <= size <= largest or size % smallest:
+        raise UsageError(
+            f"bad-{what}-size", f"--{what}-size is a multiple of {smallest} from {smallest} to {largest} {words}"
+        )
 
 
 def check_photograph_file(path: Path) -> None:
